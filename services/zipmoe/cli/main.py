@@ -1,0 +1,114 @@
+"""zipmoe: pack a model, serve it, talk to it."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zipmoe.errors import ZipMoEError
+
+cli = typer.Typer(
+    name="zipmoe",
+    help="Serve Mixture-of-Experts models larger than memory on one device, losslessly.\n\n"
+    "Pack a checkpoint once, `zipmoe up` it, then `zipmoe generate`.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+RunOption = Annotated[
+    Path | None,
+    typer.Option("--run", envvar="ZIPMOE_RUN", help="Folder of the services' sockets.", show_default="/tmp/zipmoe-UID"),
+]
+PackArgument = Annotated[Path, typer.Argument(help="A packed model.", exists=True, file_okay=False)]
+
+
+@cli.command()
+def pack(
+    source: Annotated[Path, typer.Argument(help="A Hugging Face checkpoint: a folder of safetensors and config.json.")],
+    destination: Annotated[Path, typer.Argument(help="The packed model, a folder to be made.")],
+    codec: Annotated[
+        str, typer.Option(help="How exponents are stored: zstd (smallest), lz4, or raw.", metavar="CODEC")
+    ] = "zstd",
+) -> None:
+    """Compress a checkpoint losslessly. Interrupted, the same command goes on where it was."""
+    from zipmoe.cli.pack import pack
+
+    pack(source, destination, codec)
+
+
+@cli.command()
+def verify(
+    packed: PackArgument,
+    against: Annotated[
+        Path | None, typer.Option(help="Compare with this checkpoint, bit by bit.", show_default="recorded hashes")
+    ] = None,
+) -> None:
+    """Prove that every tensor of a packed model is the checkpoint's, bit by bit."""
+    from zipmoe.cli.pack import verify
+
+    verify(packed, against)
+
+
+@cli.command()
+def up(
+    packed: PackArgument,
+    arena_size: Annotated[
+        str,
+        typer.Option(
+            envvar="ZIPMOE_ARENA_SIZE", help="Memory for experts: 6GiB, 300MB, or a share of the experts in BF16."
+        ),
+    ] = "50%",
+    mode: Annotated[
+        str, typer.Option(help="fast, or reference: bit-identical to transformers' eager BF16.", metavar="MODE")
+    ] = "fast",
+    workers: Annotated[int | None, typer.Option(help="Decoding processes.", min=1, show_default="one a core")] = None,
+    threads: Annotated[int | None, typer.Option(help="Multiplying threads.", min=1, show_default="one a core")] = None,
+    listen: Annotated[
+        str | None, typer.Option(help="host:port for clients.", show_default="a socket in the run folder")
+    ] = None,
+    run: RunOption = None,
+) -> None:
+    """Start the three services, keep them running, stop them with Ctrl-C or SIGTERM."""
+    from zipmoe.cli.up import up
+
+    up(packed, arena_size, mode, workers, threads, listen, run)
+
+
+@cli.command()
+def generate(
+    prompt: Annotated[str, typer.Argument(help="The text to continue; - reads it from standard input.")],
+    max_tokens: Annotated[int, typer.Option(help="Most tokens to write.", min=1)] = 128,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.", min=0)] = 0.0,
+    top_p: Annotated[float, typer.Option(help="Keep the likeliest tokens up to this sum.")] = 1.0,
+    top_k: Annotated[int, typer.Option(help="Keep this many of the likeliest tokens; 0 is all.", min=0)] = 0,
+    seed: Annotated[int | None, typer.Option(help="Equal seeds give equal text.")] = None,
+    stop: Annotated[list[str] | None, typer.Option(help="End before this text. May be given often.")] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(envvar="ZIPMOE_ADDRESS", help="Of the inference service.", show_default="the socket of `up`"),
+    ] = None,
+    run: RunOption = None,
+) -> None:
+    """Continue a text, streamed as it is written."""
+    from zipmoe.cli.generate import generate
+
+    options = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "seed": seed, "stop": tuple(stop or ())}
+    generate(sys.stdin.read() if prompt == "-" else prompt, max_tokens, options, address, run)
+
+
+@cli.command()
+def status(run: RunOption = None) -> None:
+    """Show the cache: slots, states, hit rate, bytes read, leases."""
+    from zipmoe.cli.status import status
+
+    status(run)
+
+
+def app() -> None:
+    """The command's entry. An error that is a person's act is one line and exit code 1."""
+    try:
+        cli()
+    except ZipMoEError as error:
+        typer.secho(f"zipmoe: {error}", err=True, fg=typer.colors.RED)
+        sys.exit(1)

@@ -1,0 +1,1 @@
+"""The expert store: owns bytes. Makes the arena, reads the pack, decodes in worker processes; decides nothing."""

@@ -1,0 +1,75 @@
+"""The store's door: converts and calls."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from zipmoe.expert_store.store import Store
+from zipmoe.expert_store.task import Outcome, Result, Urgency
+from zipmoe.v1 import expert_pb2, expert_store_pb2, expert_store_pb2_grpc
+from zipmoe.wire.status import Context
+
+_OUTCOMES = {
+    Result.LOADED: expert_store_pb2.LoadExpertsResponse.OUTCOME_LOADED,
+    Result.DROPPED: expert_store_pb2.LoadExpertsResponse.OUTCOME_DROPPED,
+    Result.CORRUPT: expert_store_pb2.LoadExpertsResponse.OUTCOME_CORRUPT,
+    Result.LOST: expert_store_pb2.LoadExpertsResponse.OUTCOME_LOST,
+}
+
+
+class ExpertStoreService(expert_store_pb2_grpc.ExpertStoreServiceServicer):
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def DescribeStore(
+        self, request: expert_store_pb2.DescribeStoreRequest, context: Context
+    ) -> expert_store_pb2.DescribeStoreResponse:
+        statistics = self._store.statistics()
+        return expert_store_pb2.DescribeStoreResponse(
+            pack=str(self._store.pack.path),
+            fingerprint=self._store.pack.fingerprint,
+            arena=str(self._store.arena.path),
+            epoch=self._store.arena.header.epoch,
+            workers=self._store.pool.workers,
+            experts_loaded=statistics.experts_loaded,
+            bytes_read=statistics.bytes_read,
+            workers_replaced=statistics.workers_replaced,
+        )
+
+    async def LoadExperts(
+        self, request: expert_store_pb2.LoadExpertsRequest, context: Context
+    ) -> AsyncIterator[expert_store_pb2.LoadExpertsResponse]:
+        self._store.check_epoch(request.epoch)
+        urgency = Urgency(request.urgency or Urgency.DEMAND)
+        loads = [asyncio.ensure_future(self._load(placement, urgency)) for placement in request.placements]
+        try:
+            for done in asyncio.as_completed(loads):
+                yield await done
+        finally:
+            for load in loads:
+                load.cancel()
+
+    async def CancelLoads(
+        self, request: expert_store_pb2.CancelLoadsRequest, context: Context
+    ) -> expert_store_pb2.CancelLoadsResponse:
+        dropped = self._store.cancel([(named.layer, named.expert) for named in request.experts])
+        if request.drain:
+            await self._store.drain()
+        return expert_store_pb2.CancelLoadsResponse(
+            dropped=[expert_pb2.ExpertId(layer=layer, expert=expert) for layer, expert in dropped]
+        )
+
+    async def _load(self, placement: expert_pb2.Placement, urgency: Urgency) -> expert_store_pb2.LoadExpertsResponse:
+        named, slot = placement.expert, placement.full
+        outcome = await self._store.load(named.layer, named.expert, slot.offset, slot.length, urgency)
+        return _to_pb(named, outcome)
+
+
+def _to_pb(named: expert_pb2.ExpertId, outcome: Outcome) -> expert_store_pb2.LoadExpertsResponse:
+    return expert_store_pb2.LoadExpertsResponse(
+        expert=named,
+        outcome=_OUTCOMES[outcome.result],
+        detail=outcome.detail,
+        bytes_read=outcome.bytes_read,
+        read_nanoseconds=outcome.read_nanoseconds,
+        decode_nanoseconds=outcome.decode_nanoseconds,
+    )

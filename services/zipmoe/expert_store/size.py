@@ -1,0 +1,45 @@
+"""Sizes as people write them, and what they mean for an arena. Pure."""
+
+import re
+from dataclasses import replace
+from typing import Final
+
+from zipmoe.arena.layout import Header
+from zipmoe.errors import CacheExhausted, InvalidRequest
+from zipmoe.pack.reader import Pack
+
+_UNITS: Final = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([KMG]I?)?B?", re.IGNORECASE)
+_SHARE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*%")
+
+# One expert is read while another one is multiplied.
+FEWEST_SLOTS: Final = 2
+
+
+def arena_header(pack: Pack, size: str) -> Header:
+    """What an arena of `size` for this pack would be like, see `arena_bytes`. It has no epoch yet."""
+    shape = pack.geometry
+    empty = Header(shape.layers, shape.experts, shape.weights, size=0, epoch=0, fingerprint=pack.fingerprint)
+    return replace(empty, size=arena_bytes(size, empty))
+
+
+def arena_bytes(size: str, empty: Header) -> int:
+    """Bytes of an arena of `size`: "6GiB", "300MB", or "30%" of the model's experts in BF16. `empty` gives its shape.
+
+    Raises InvalidRequest for what is no size, CacheExhausted for one with fewer than FEWEST_SLOTS slots.
+    """
+    if share := _SHARE.fullmatch(size):
+        slots = int(float(share[1]) / 100 * empty.records * empty.weights * 2) // empty.slot_bytes
+        wanted = empty.slots_offset + min(slots, empty.records) * empty.slot_bytes
+    elif plain := _SIZE.fullmatch(size):
+        wanted = int(float(plain[1]) * _UNITS[(plain[2] or "").upper()])
+    else:
+        raise InvalidRequest(f"{size!r} is no size: write 6GiB, 300MB, or a share of the experts such as 30%")
+    fewest = empty.slots_offset + FEWEST_SLOTS * empty.slot_bytes
+    if wanted < fewest:
+        raise CacheExhausted(
+            f"an arena of {size} ({wanted / 2**20:.1f} MiB) is too small for this model: "
+            f"its smallest has {FEWEST_SLOTS} experts, {fewest / 2**20:.1f} MiB"
+        )
+    most = empty.slots_offset + empty.records * empty.slot_bytes
+    return min(wanted, most)

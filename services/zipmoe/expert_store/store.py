@@ -1,0 +1,96 @@
+"""Store: the loads under way, from a pack to an arena. It knows where bytes come from; where they go, it is told."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from zipmoe.arena.arena import Arena
+from zipmoe.arena.layout import PAGE, Header, same_epoch
+from zipmoe.arena.leases import MOST_WORKERS, WORKERS, Leases
+from zipmoe.errors import InvalidRequest, ServiceRestarting, UnknownExpert
+from zipmoe.expert_store.pool import Load, Pool
+from zipmoe.expert_store.task import Outcome, Result, Task, Urgency
+from zipmoe.pack.reader import Pack
+
+# A worker of an earlier store ends when its task does: a second, unless the disk hangs.
+_WRITERS_PATIENCE_SECONDS: Final = 30.0
+_WRITERS_LOOK_SECONDS: Final = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Since the store started."""
+
+    experts_loaded: int
+    bytes_read: int
+    workers_replaced: int
+
+
+class Store:
+    def __init__(self, pack: Pack, arena: Arena, pool: Pool) -> None:
+        self.pack = pack
+        self.arena = arena
+        self.pool = pool
+        self._loads: dict[tuple[int, int], Load] = {}
+        self._experts_loaded = 0
+        self._bytes_read = 0
+
+    async def load(self, layer: int, expert: int, offset: int, length: int, urgency: Urgency) -> Outcome:
+        """Brings one expert into the slot of `length` bytes at `offset`; returns when nothing writes to it any more.
+
+        Raises UnknownExpert, or InvalidRequest for a slot that is not one. If the caller is cancelled, a load that has
+        not started is dropped.
+        """
+        geometry = self.pack.geometry
+        if layer >= geometry.layers or expert >= geometry.experts:
+            raise UnknownExpert(
+                f"there is no expert {expert} in layer {layer}: the model has {geometry.layers} layers "
+                f"of {geometry.experts} experts"
+            )
+        _check_slot(self.arena.header, offset, length)
+        task = Task(offset, length, self.pack.expert(layer, expert).to_wire())
+        load = self._loads[layer, expert] = await self.pool.submit(task, urgency)
+        try:
+            # Shielded: the outcome belongs to the load; who waits for it may go away.
+            outcome = await asyncio.shield(load.outcome)
+        finally:
+            self.pool.cancel(load)
+            if self._loads.get((layer, expert)) is load:
+                del self._loads[layer, expert]
+        self._experts_loaded += outcome.result is Result.LOADED
+        self._bytes_read += outcome.bytes_read
+        return outcome
+
+    def check_epoch(self, epoch: int) -> None:
+        same_epoch(epoch, self.arena.header.epoch, str(self.arena.path))
+
+    def cancel(self, experts: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Drops those that have not started; returns them."""
+        return [key for key in experts if (load := self._loads.get(key)) is not None and self.pool.cancel(load)]
+
+    async def drain(self) -> None:
+        """Drops everything queued; returns when nothing is being written."""
+        await self.pool.drain()
+
+    def statistics(self) -> Statistics:
+        return Statistics(self._experts_loaded, self._bytes_read, self.pool.replaced)
+
+
+async def until_writers_are_gone(leases: Leases) -> None:
+    """Waits for the workers of an earlier store that was killed. Raises ServiceRestarting if they stay."""
+    deadline = time.monotonic() + _WRITERS_PATIENCE_SECONDS
+    while leases.held(WORKERS, MOST_WORKERS):
+        # The kernel tells nobody when a lock goes.
+        if time.monotonic() > deadline:
+            raise ServiceRestarting("worker processes of an earlier store still write: end them, then start again")
+        await asyncio.sleep(_WRITERS_LOOK_SECONDS)
+
+
+def _check_slot(header: Header, offset: int, length: int) -> None:
+    inside = header.slots_offset <= offset and offset + length <= header.size
+    if not inside or offset % PAGE or length < header.slot_bytes:
+        raise InvalidRequest(
+            f"no slot: {length} bytes at {offset}; slots have {header.slot_bytes} bytes, start on a page and lie "
+            f"between {header.slots_offset} and {header.size}"
+        )

@@ -1,0 +1,63 @@
+"""A worker process: takes one task at a time from its socket, brings the expert into its slot, answers, waits again.
+
+    python -m zipmoe.expert_store.worker SOCKET_FD INDEX EXPERTS_FILE CODEC ARENA
+
+Started by `pool` alone. It holds a lock while it lives, so that everybody can tell when nothing is being written any
+more, and ends when its socket does. Small on purpose: neither grpc nor asyncio nor numpy is imported here.
+"""
+
+import mmap
+import os
+import socket
+import sys
+from functools import partial
+from pathlib import Path
+
+from zipmoe.arena.leases import WORKERS, Leases
+from zipmoe.errors import CorruptExpert
+from zipmoe.expert_store.task import Outcome, Result, Task
+from zipmoe.pack.blob import Blob
+from zipmoe.pack.codec import Codec, codec
+from zipmoe.pack.file import PackFile
+from zipmoe.pack.restore import Scratch, restore
+
+# A message is one datagram: a task's blob lists the sizes of its chunks, about 5 bytes a million weights.
+LARGEST_MESSAGE = 1 << 16
+
+
+def main() -> None:
+    descriptor, index, experts_file, codec_name, arena_path = sys.argv[1:]
+    pipe = socket.socket(fileno=int(descriptor))
+    leases = Leases(Path(arena_path))
+    if not leases.claim(WORKERS + int(index)):
+        sys.exit(f"worker {index} of {arena_path} is still alive")
+    arena = _map(arena_path)
+    with PackFile(experts_file) as file, Scratch() as scratch:
+        worker = partial(_do, file=file, codec=codec(codec_name), scratch=scratch)
+        pipe.send(b"ready")
+        while message := pipe.recv(LARGEST_MESSAGE):
+            task = Task.from_bytes(message)
+            with arena[task.offset : task.offset + task.length] as slot:
+                pipe.send(worker(task, slot).to_bytes())
+
+
+def _map(path: str) -> memoryview:
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        return memoryview(mmap.mmap(descriptor, 0))
+    finally:
+        os.close(descriptor)
+
+
+def _do(task: Task, slot: memoryview, file: PackFile, codec: Codec, scratch: Scratch) -> Outcome:
+    try:
+        restored = restore(file, Blob.from_wire(task.blob), codec, slot, scratch)
+    except CorruptExpert as error:
+        return Outcome(Result.CORRUPT, str(error))
+    except OSError as error:
+        return Outcome(Result.LOST, f"the disk failed: {error}")
+    return Outcome(Result.LOADED, "", restored.bytes_read, restored.read_ns, restored.decode_ns)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""Acquisition: one call to the scheduler, made on the event loop and waited for on the compute thread."""
+
+import asyncio
+import time
+from collections.abc import Iterable
+from concurrent.futures import Future
+from queue import SimpleQueue
+
+from zipmoe.errors import ServiceRestarting, ZipMoEError
+from zipmoe.inference.scheduler_client import SchedulerClient
+from zipmoe.wire.channel import PATIENCE_SECONDS
+
+
+class Acquisition:
+    """Experts on their way to the compute thread. If the scheduler restarts, asks the new one for what is missing."""
+
+    def __init__(
+        self, client: SchedulerClient, loop: asyncio.AbstractEventLoop, epoch: int, experts: int, prefill: bool
+    ) -> None:
+        self.calls = 0
+        self._client = client
+        self._loop = loop
+        self._epoch = epoch
+        self._experts = experts
+        self._prefill = prefill
+        self._arrived: SimpleQueue[int | BaseException] = SimpleQueue()
+        self._task: Future[None] | None = None
+
+    def begin(self, numbers: Iterable[int]) -> None:
+        """Compute thread: asks for these experts."""
+        self._task = asyncio.run_coroutine_threadsafe(self._bring(dict.fromkeys(numbers)), self._loop)
+
+    def end(self) -> None:
+        """Compute thread: nothing more is wanted; what has not begun to load is dropped."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def next(self) -> int:
+        """Compute thread: waits for one of them. Raises what came instead."""
+        arrived = self._arrived.get()
+        if isinstance(arrived, BaseException):
+            raise arrived
+        return arrived
+
+    def interrupt(self, error: BaseException) -> None:
+        """Event loop: the compute thread gets this error instead of an expert."""
+        self._arrived.put(error)
+
+    async def _bring(self, missing: dict[int, None]) -> None:
+        patience_ends = time.monotonic() + PATIENCE_SECONDS
+        try:
+            while missing:
+                try:
+                    await self._client.until_reachable()
+                    self.calls += 1
+                    async for number in self._client.acquire(self._epoch, self._experts, missing, self._prefill):
+                        del missing[number]
+                        self._arrived.put(number)
+                        patience_ends = time.monotonic() + PATIENCE_SECONDS
+                except ServiceRestarting:
+                    if time.monotonic() > patience_ends:
+                        raise
+        except ZipMoEError as error:
+            self._arrived.put(error)

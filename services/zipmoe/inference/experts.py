@@ -1,0 +1,149 @@
+"""Experts: walks over the experts that a layer needs, where they lie in the arena.
+
+What is resident is leased and yielded at once, without a call; what is missing is asked for in one call before the
+first is yielded, and yielded as it arrives. A lease lasts while its expert is being multiplied with, no longer, so an
+arena of few slots only makes the walk slower.
+
+Everything here runs on the compute thread, except `resume` and `interrupt`.
+"""
+
+import asyncio
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+
+from zipmoe.arena.arena import Arena
+from zipmoe.arena.directory import Directory
+from zipmoe.arena.leases import Leases
+from zipmoe.arena.use import UseTable
+from zipmoe.errors import ServiceRestarting
+from zipmoe.inference.acquisition import Acquisition
+from zipmoe.inference.model.arithmetic import ExpertWeights
+from zipmoe.inference.scheduler_client import SchedulerClient
+
+
+class Interrupted(ServiceRestarting):
+    """Nobody wants the result of this step any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """Uses of experts, how many found theirs absent, and calls made to the scheduler."""
+
+    uses: int = 0
+    misses: int = 0
+    calls: int = 0
+
+    def __sub__(self, before: Self) -> "Counters":
+        return Counters(self.uses - before.uses, self.misses - before.misses, self.calls - before.calls)
+
+
+class Experts:
+    def __init__(self, arena: Arena, hidden: int, client: SchedulerClient) -> None:
+        """To be made on the event loop that the client's calls shall run on."""
+        header = arena.header
+        self.header = header
+        self.counters = Counters()
+        self.use = UseTable(arena.writable(header.use_offset, header.use_bytes), header, start=header.use_offset)
+        self._directory = Directory(arena.memory, header)
+        self._leases = Leases(arena.path)
+        self._memory = arena.memory
+        self._hidden = hidden
+        self._client = client
+        self._loop = asyncio.get_running_loop()
+        self._views: dict[int, ExpertWeights] = {}
+        self._acquisition: Acquisition | None = None
+        self._interrupted = False
+
+    def resume(self) -> None:
+        """Event loop, while the compute thread is idle: walks may go on."""
+        self._interrupted = False
+
+    def interrupt(self) -> None:
+        """Event loop: walks end with Interrupted before their next expert, until `resume`."""
+        self._interrupted = True
+        if self._acquisition is not None:
+            self._acquisition.interrupt(Interrupted("the request was cancelled"))
+
+    def walk(self, layer: int, needed: Mapping[int, float], decoding: bool) -> Iterator[tuple[int, ExpertWeights]]:
+        """Yields every needed expert of the layer with its weights, in the order in which they can be had.
+
+        `needed` has the gate weight that the step's tokens give each expert, most wanted first. The weights are valid
+        until the next one is asked for. Raises CorruptExpert, CacheExhausted or ServiceRestarting; Interrupted if told.
+        """
+        numbers = {layer * self.header.experts + expert: weight for expert, weight in needed.items()}
+        missing = [number for number in numbers if not self._directory.resident_offset(number)]
+        here = [number for number in numbers if number not in missing]
+        self._count(uses=len(numbers))
+        while here or missing:
+            if missing:
+                self._acquire(missing, decoding)
+            try:
+                gone = []
+                for number in self._ready(here, len(missing)):
+                    if (weights := self._lease(number)) is None:
+                        gone.append(number)
+                        continue
+                    try:
+                        (self.use.decoded if decoding else self.use.prefilled)(number, numbers[number])
+                        yield number % self.header.experts, weights
+                    finally:
+                        self._leases.release(number)
+            finally:
+                self._end_acquisition()
+            # A few were evicted between the look, or the grant, and the lease.
+            here, missing = [], gone
+
+    def _ready(self, here: list[int], arriving: int) -> Iterator[int]:
+        for number in here:
+            self._check_interrupted()
+            yield number
+        for _ in range(arriving):
+            self._check_interrupted()
+            assert self._acquisition is not None
+            yield self._acquisition.next()
+
+    def _lease(self, number: int) -> ExpertWeights | None:
+        """The expert's weights under a lease, or None (and no lease) if it is absent or being changed."""
+        if not self._leases.lease(number):
+            return None
+        offset = self._directory.resident_offset(number)
+        if not offset:
+            self._leases.release(number)
+            return None
+        return self._views.get(offset) or self._view(offset)
+
+    def _view(self, offset: int) -> ExpertWeights:
+        """The weights of whichever expert lies in the slot at `offset`: made once a slot, kept for good."""
+        with warnings.catch_warnings():
+            # The arena is mapped read-only, and torch would rather it were not.
+            warnings.filterwarnings("ignore", "The given buffer is not writable")
+            words = torch.frombuffer(self._memory, dtype=torch.bfloat16, count=self.header.weights, offset=offset)
+        gate_up, down = words.tensor_split([2 * self.header.weights // 3])
+        weights = ExpertWeights(gate_up.view(-1, self._hidden), down.view(self._hidden, -1))
+        self._views[offset] = weights
+        return weights
+
+    def _acquire(self, missing: list[int], decoding: bool) -> None:
+        self._count(misses=len(missing))
+        self._acquisition = Acquisition(
+            self._client, self._loop, self.header.epoch, self.header.experts, prefill=not decoding
+        )
+        self._acquisition.begin(missing)
+
+    def _end_acquisition(self) -> None:
+        if self._acquisition is not None:
+            self._acquisition.end()
+            self._count(calls=self._acquisition.calls)
+            self._acquisition = None
+
+    def _count(self, uses: int = 0, misses: int = 0, calls: int = 0) -> None:
+        now = self.counters
+        self.counters = replace(now, uses=now.uses + uses, misses=now.misses + misses, calls=now.calls + calls)
+
+    def _check_interrupted(self) -> None:
+        if self._interrupted:
+            raise Interrupted("the request was cancelled")

@@ -1,0 +1,38 @@
+"""Families: which decoder runs a checkpoint, by its model_type."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from zipmoe.errors import InvalidRequest
+from zipmoe.inference.model.arithmetic import Arithmetic
+from zipmoe.inference.model.blocks import Mixture
+from zipmoe.inference.model.kv_cache import KVCache
+from zipmoe.inference.model.olmoe import Olmoe, OlmoeConfig
+
+
+class DecoderConfig(Protocol):
+    @property
+    def context(self) -> int: ...
+    @property
+    def vocabulary(self) -> int: ...
+
+
+class Decoder(Protocol):
+    """What the engine needs of a family."""
+
+    @property
+    def config(self) -> DecoderConfig: ...
+    @property
+    def arithmetic(self) -> Arithmetic: ...
+    def cache(self, capacity: int) -> KVCache: ...
+    def forward(self, tokens: Tensor, cache: KVCache, mixture: Mixture, last: int = 1) -> Tensor: ...
+
+
+def decoder(config: Mapping[str, Any], dense: Mapping[str, Tensor], arithmetic: Arithmetic) -> Decoder:
+    """Raises InvalidRequest for a model_type that no family here runs."""
+    family = config.get("model_type")
+    if family == "olmoe":
+        return Olmoe(OlmoeConfig.from_dict(config), dense, arithmetic)
+    raise InvalidRequest(f"model_type {family!r} is not supported: this release runs olmoe")

@@ -1,0 +1,56 @@
+"""Sampling: which token comes next. Pure, given its generator."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from zipmoe.errors import InvalidRequest
+
+LARGEST_SEED = (1 << 63) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a sequence is continued and when it ends. `max_tokens` and `seed` None: as far as the context goes, any."""
+
+    max_tokens: int | None = None
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, good, allowed in (
+            ("max_tokens", self.max_tokens is None or self.max_tokens > 0, "at least 1"),
+            ("temperature", 0 <= self.temperature < float("inf"), "0 (greedy) or more"),
+            ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1"),
+            ("top_k", self.top_k >= 0, "0 (all) or more"),
+            ("seed", self.seed is None or 0 <= self.seed <= LARGEST_SEED, "between 0 and 2^63 - 1"),
+            ("stop", all(self.stop), "strings that are not empty"),
+        ):
+            if not good:
+                raise InvalidRequest(f"{name} is {getattr(self, name)!r}: it must be {allowed}")
+
+    def generator(self) -> torch.Generator:
+        generator = torch.Generator()
+        if self.seed is None:
+            generator.seed()
+        else:
+            generator.manual_seed(self.seed)
+        return generator
+
+
+def sample(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> int:
+    """The next token, from logits [vocabulary]."""
+    if sampling.temperature == 0:
+        return int(logits.argmax())
+    scores, tokens = (logits.float() / sampling.temperature).sort(descending=True)
+    if sampling.top_k:
+        scores = scores[: sampling.top_k]
+    shares = scores.softmax(-1)
+    # A token stays if those likelier than it have not yet reached top_p; the likeliest always does.
+    before = shares.cumsum(-1) - shares
+    shares = shares.where(before < sampling.top_p, 0.0)
+    return int(tokens[torch.multinomial(shares, 1, generator=generator)])

@@ -1,0 +1,89 @@
+"""Inference's door: converts and calls."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+from google.protobuf.duration_pb2 import Duration
+
+from zipmoe.inference.engine import Engine
+from zipmoe.inference.sampling import Sampling
+from zipmoe.inference.sequence import Delta, Finish, Usage
+from zipmoe.v1 import inference_pb2, inference_pb2_grpc
+from zipmoe.wire.status import Context
+
+_FINISH = {
+    Finish.END: inference_pb2.FINISH_REASON_END,
+    Finish.STOP: inference_pb2.FINISH_REASON_STOP,
+    Finish.LENGTH: inference_pb2.FINISH_REASON_LENGTH,
+}
+
+
+class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
+    def __init__(self, engine: Engine, family: str, fingerprint: str) -> None:
+        self._engine = engine
+        self._family = family
+        self._fingerprint = fingerprint
+
+    async def Generate(
+        self, request: inference_pb2.GenerateRequest, context: Context
+    ) -> AsyncIterator[inference_pb2.GenerateResponse]:
+        if request.WhichOneof("prompt") == "text":
+            prompt = self._engine.tokenizer.encode(request.text).ids
+        else:
+            prompt = list(request.tokens.tokens)
+        async with aclosing(self._engine.generate(prompt, _sampling(request.sampling))) as deltas:
+            async for delta in deltas:
+                yield _delta_to_pb(delta)
+
+    async def Tokenize(
+        self, request: inference_pb2.TokenizeRequest, context: Context
+    ) -> inference_pb2.TokenizeResponse:
+        return inference_pb2.TokenizeResponse(tokens=self._engine.tokenizer.encode(request.text).ids)
+
+    async def GetModel(
+        self, request: inference_pb2.GetModelRequest, context: Context
+    ) -> inference_pb2.GetModelResponse:
+        model = self._engine.model
+        return inference_pb2.GetModelResponse(
+            family=self._family,
+            fingerprint=self._fingerprint,
+            context=model.config.context,
+            vocabulary=model.config.vocabulary,
+            mode=model.arithmetic.name,
+        )
+
+
+def _sampling(params: inference_pb2.SamplingParams) -> Sampling:
+    set_fields = {
+        name: getattr(params, name)
+        for name in ("max_tokens", "temperature", "top_p", "top_k", "seed")
+        if params.HasField(name)
+    }
+    return Sampling(**set_fields, stop=tuple(params.stop))
+
+
+def _delta_to_pb(delta: Delta) -> inference_pb2.GenerateResponse:
+    response = inference_pb2.GenerateResponse(text=delta.text, tokens=delta.tokens)
+    if delta.finish is not None and delta.usage is not None:
+        response.finish = _FINISH[delta.finish]
+        response.usage.CopyFrom(_usage_to_pb(delta.usage))
+    return response
+
+
+def _usage_to_pb(usage: Usage) -> inference_pb2.Usage:
+    return inference_pb2.Usage(
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        queue_time=_duration(usage.queue_time),
+        time_to_first_token=_duration(usage.time_to_first_token),
+        time_per_output_token=_duration(usage.time_per_output_token),
+        expert_uses=usage.experts.uses,
+        expert_misses=usage.experts.misses,
+        acquire_calls=usage.experts.calls,
+    )
+
+
+def _duration(seconds: float) -> Duration:
+    duration = Duration()
+    duration.FromNanoseconds(round(seconds * 1e9))
+    return duration

@@ -1,0 +1,64 @@
+"""The scheduler's door: converts and calls."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+from zipmoe.arena.layout import same_epoch
+from zipmoe.errors import UnknownExpert
+from zipmoe.scheduler.policy import Phase
+from zipmoe.scheduler.scheduler import Scheduler
+from zipmoe.v1 import expert_pb2, scheduler_pb2, scheduler_pb2_grpc
+from zipmoe.wire.status import Context
+
+_PHASES = {scheduler_pb2.PHASE_PREFILL: Phase.PREFILL, scheduler_pb2.PHASE_DECODE: Phase.DECODE}
+
+
+class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
+    def __init__(self, scheduler: Scheduler, arena: str) -> None:
+        self._scheduler = scheduler
+        self._arena = arena
+
+    async def AcquireExperts(
+        self, request: scheduler_pb2.AcquireExpertsRequest, context: Context
+    ) -> AsyncIterator[scheduler_pb2.AcquireExpertsResponse]:
+        same_epoch(request.epoch, self._scheduler.header.epoch, self._arena)
+        numbers = [self._number(named) for named in request.experts]
+        phase = _PHASES.get(request.phase, Phase.DECODE)
+        async with aclosing(self._scheduler.acquire(numbers, phase)) as granted:
+            async for number in granted:
+                yield scheduler_pb2.AcquireExpertsResponse(expert=self._named(number))
+
+    async def GetCacheStatus(
+        self, request: scheduler_pb2.GetCacheStatusRequest, context: Context
+    ) -> scheduler_pb2.GetCacheStatusResponse:
+        scheduler, statistics = self._scheduler, self._scheduler.statistics()
+        resident = sorted(scheduler.residency.resident)
+        return scheduler_pb2.GetCacheStatusResponse(
+            arena=self._arena,
+            epoch=scheduler.header.epoch,
+            experts=scheduler.header.records,
+            slots=scheduler.pool.slots,
+            slot_bytes=scheduler.pool.slot_bytes,
+            full=len(resident),
+            loading=len(scheduler.residency.loading),
+            leased=scheduler.leased(),
+            uses=scheduler.use.total(),
+            misses=statistics.misses,
+            evictions=statistics.evictions,
+            bytes_read=statistics.bytes_read,
+            hit_rate=statistics.hit_rate,
+            resident=[self._named(number) for number in resident] if request.list_experts else [],
+        )
+
+    def _number(self, named: expert_pb2.ExpertId) -> int:
+        header = self._scheduler.header
+        if named.layer >= header.layers or named.expert >= header.experts:
+            raise UnknownExpert(
+                f"there is no expert {named.expert} in layer {named.layer}: the model has {header.layers} layers "
+                f"of {header.experts} experts"
+            )
+        return named.layer * header.experts + named.expert
+
+    def _named(self, number: int) -> expert_pb2.ExpertId:
+        layer, expert = divmod(number, self._scheduler.header.experts)
+        return expert_pb2.ExpertId(layer=layer, expert=expert)

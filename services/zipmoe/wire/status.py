@@ -1,0 +1,76 @@
+"""Errors on the wire: our classes become status codes on the way out of a service and classes again on the way in."""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from typing import Any, NoReturn, TypeAlias
+
+import grpc
+
+from zipmoe.errors import ZipMoEError, from_status
+
+log = logging.getLogger(__name__)
+
+# Generic in their type stubs alone, hence the quotes.
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+class StatusInterceptor(grpc.aio.ServerInterceptor):
+    """Turns whatever a handler raises into a status. UNKNOWN never leaves a service: what is not ours is INTERNAL."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return handler
+        serialisers = (handler.request_deserializer, handler.response_serializer)
+        if handler.unary_unary:
+            return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary), *serialisers)
+        if handler.unary_stream:
+            return grpc.unary_stream_rpc_method_handler(_stream(handler.unary_stream), *serialisers)
+        return handler
+
+
+def _unary(behaviour: Callable[..., Any]) -> Callable[..., Any]:
+    async def answer(request: object, context: Context) -> object:
+        try:
+            return await behaviour(request, context)
+        except Exception as error:
+            await _abort(error, context)
+
+    return answer
+
+
+def _stream(behaviour: Callable[..., Any]) -> Callable[..., Any]:
+    async def answer(request: object, context: Context) -> AsyncIterator[object]:
+        try:
+            # Closed at once when the caller goes away, not when the garbage collector comes by.
+            async with aclosing(behaviour(request, context)) as messages:
+                async for message in messages:
+                    yield message
+        except Exception as error:
+            await _abort(error, context)
+
+    return answer
+
+
+async def _abort(error: Exception, context: Context) -> NoReturn:
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    if not isinstance(error, ZipMoEError):
+        log.exception("a fault of ours, answered as INTERNAL")
+        await context.abort(grpc.StatusCode.INTERNAL, f"a fault of the service, see its log: {error!r}")
+    await context.abort(grpc.StatusCode[error.status], str(error))
+
+
+@contextmanager
+def raised() -> Iterator[None]:
+    """Around a call to another service: its status comes out as one of our errors."""
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        raise from_status(error.code().name, error.details() or error.code().name) from error
