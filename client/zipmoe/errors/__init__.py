@@ -70,5 +70,8 @@ class StaleEpoch(ZipMoEError):
 
 def from_status(status: str, detail: str) -> ZipMoEError:
     """The error that a status code stands for; the base class for codes that no service of ours gives on purpose."""
+    if status == "DEADLINE_EXCEEDED":
+        # Our deadlines are a caller's patience with a service that should have been there.
+        return ServiceRestarting(detail)
     kinds = (InvalidRequest, UnknownExpert, CacheExhausted, CorruptExpert, ServiceRestarting, StaleEpoch)
     return next((kind for kind in kinds if kind.status == status), ZipMoEError)(detail)

@@ -7,6 +7,7 @@ Guarantees
   * An arena that holds a model is never thrown away for another one unasked.
 """
 
+import contextlib
 import mmap
 import os
 import time
@@ -62,6 +63,9 @@ def remove(path: Path) -> None:
     """Gives the memory back. Only for who stops all services: a process still attached keeps its pages."""
     for name in (path, _new(path), locks_path(path)):
         name.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        # Not if it holds anything else, or is a mount.
+        path.parent.rmdir()
 
 
 def locks_path(path: Path) -> Path:

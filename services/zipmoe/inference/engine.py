@@ -86,9 +86,9 @@ class Engine:
     def _prefill(self, sequence: Sequence) -> int:
         sequence.cache = self.model.cache(len(sequence.prompt) + sequence.room)
         mixture = WalkedMixture(self._experts, self.model.arithmetic, decoding=False)
-        chunk = self.model.arithmetic.chunk or len(sequence.prompt)
-        for tokens in torch.tensor(sequence.prompt).split(chunk):
-            logits = self.model.forward(tokens, sequence.cache, mixture)
+        prompt, chunk = torch.tensor(sequence.prompt), self.model.arithmetic.chunk or len(sequence.prompt)
+        for start in range(0, len(prompt), chunk):
+            logits = self.model.forward(prompt[start : start + chunk], sequence.cache, mixture)
         return self._sample(logits, sequence)
 
     def _decode(self, sequence: Sequence, token: int) -> int:

@@ -28,7 +28,10 @@ class WalkedMixture:
         # Experts arrive in any order; the sum is in the order of their numbers, so the bits do not depend on the cache.
         total = torch.zeros_like(x)
         for expert in sorted(outputs):
-            total.index_add_(0, tokens[expert], outputs[expert])
+            if len(x) == 1:
+                total += outputs[expert]
+            else:
+                total.index_add_(0, tokens[expert], outputs[expert])
         return total
 
 
@@ -37,7 +40,7 @@ def _tokens_by_expert(experts: Tensor) -> tuple[dict[int, Tensor], dict[int, Ten
     flat = experts.flatten()
     order = torch.argsort(flat, stable=True)
     numbers, counts = torch.unique_consecutive(flat[order], return_counts=True)
-    groups = order.split(counts.tolist())
+    groups = order.tensor_split(counts.cumsum(0)[:-1].tolist())
     k = experts.shape[1]
     tokens = {number: group // k for number, group in zip(numbers.tolist(), groups, strict=True)}
     places = {number: group % k for number, group in zip(numbers.tolist(), groups, strict=True)}

@@ -101,6 +101,7 @@ class Scheduler:
         found = [(expert, self.pool.slot_at(offset)) for expert, offset in offsets if offset]
         for expert in self.residency.adopt(found):
             await self._withdraw(expert)
+        log.info("took over %d resident experts", len(self.residency.resident))
         self._spawn(self._dispatch())
         try:
             yield

@@ -31,7 +31,9 @@ def only_instance(address: str) -> Iterator[None]:
             ) from None
         os.ftruncate(lock, 0)
         os.pwrite(lock, str(os.getpid()).encode(), 0)
-        yield
-        socket.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            socket.unlink(missing_ok=True)
     finally:
         os.close(lock)

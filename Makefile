@@ -1,0 +1,49 @@
+# make run     everything from a fresh clone to a model that writes, in one command
+# make test    the whole test suite        make check   style, types
+# make proto   the stubs again             make bench   the benchmarks
+PYTHON ?= python3
+bin := .venv/bin
+source := $(wildcard services/zipmoe/kernels/src/*) CMakeLists.txt pyproject.toml
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check proto bench clean
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+run: .run/demo.zipmoe/manifest
+	$(bin)/python examples/demo.py .run/demo.zipmoe
+
+test: .venv/dev
+	$(bin)/python -m pytest $(TESTS)
+
+check: .venv/dev
+	$(bin)/ruff check .
+	$(bin)/ruff format --check .
+	$(bin)/mypy proto client services tests examples benchmarks models/demo
+
+proto: .venv/dev
+	PYTHON=$(bin)/python proto/generate.sh
+
+bench: .venv/dev
+	$(bin)/python benchmarks/walk.py
+
+clean:
+	rm -rf .run build .venv
+
+.run/demo.zipmoe/manifest: models/demo/model.safetensors .venv/serve
+	rm -rf .run/demo.zipmoe .run/demo.zipmoe.partial
+	$(bin)/zipmoe pack models/demo .run/demo.zipmoe
+	$(bin)/zipmoe verify .run/demo.zipmoe --against models/demo
+
+# The kernels are compiled here; Python's own sources are used where they lie.
+.venv/serve: $(source)
+	@command -v c++ >/dev/null || { echo "a C++ compiler is needed: apt-get install g++ make"; exit 1; }
+	test -x $(bin)/python || $(PYTHON) -m venv .venv
+	$(bin)/pip install -e '.[serve]'
+	@touch $@
+
+.venv/dev: .venv/serve
+	$(bin)/pip install -e '.[dev]'
+	@touch $@

@@ -1,0 +1,114 @@
+"""The `zipmoe` command, as a person uses it."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from zipmoe.wire.places import Places
+
+COMMAND = str(Path(sys.executable).with_name("zipmoe"))
+
+
+@pytest.fixture
+def run() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="zipmoe-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def up(pack: Path, run: Path) -> Iterator[subprocess.Popen[str]]:
+    """`zipmoe up`, ready."""
+    command = [COMMAND, "up", str(pack), "--arena-size", "30%", "--run", str(run)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        assert any(line.startswith("ready at") for line in process.stderr), "it ended before it was ready"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def zipmoe(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=120)
+
+
+def services(run: Path) -> set[str]:
+    """Process ids of everything that was started with this run folder."""
+    found = set()
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.fsencode(run) in Path(f"/proc/{entry}/cmdline").read_bytes():
+                found.add(entry)
+        except OSError:
+            continue
+    return found
+
+
+def test_up_generate_status_stop(demo_pack: Path, run: Path) -> None:
+    with up(demo_pack, run) as process:
+        written = zipmoe("generate", "def parse_args(", "--max-tokens", 8, "--run", run)
+        assert written.returncode == 0
+        assert written.stdout.strip()
+        assert "8 tokens after" in written.stderr
+        shown = zipmoe("status", "--run", run)
+        assert shown.returncode == 0
+        assert "hit rate" in shown.stdout
+        process.terminate()
+        assert process.wait(30) == 0
+    assert not services(run)
+    assert not Places.under(run).arena.exists()
+    assert not Places.under(run).arena.parent.exists()
+
+
+def test_a_second_up_leaves_the_first_alone(demo_pack: Path, run: Path) -> None:
+    with up(demo_pack, run) as process:
+        second = zipmoe("up", demo_pack, "--run", run)
+        assert second.returncode == 1
+        assert f"in use by process {process.pid}" in second.stderr
+        assert zipmoe("generate", "x", "--max-tokens", 1, "--run", run).returncode == 0
+
+
+def test_killed_up_takes_its_services_along_and_comes_back_warm(demo_pack: Path, run: Path) -> None:
+    with up(demo_pack, run) as process:
+        assert zipmoe("generate", "import os", "--max-tokens", 1, "--run", run).returncode == 0
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        deadline = time.monotonic() + 30
+        while services(run):
+            assert time.monotonic() < deadline, "services outlive their supervisor"
+    with up(demo_pack, run) as process:
+        assert "took" not in zipmoe("status", "--run", run).stdout
+        assert "38 experts resident" in zipmoe("status", "--run", run).stdout
+        process.terminate()
+        assert process.wait(30) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("pack", "{tmp}", "{tmp}/out"), "config.json"),
+        (("up", "{tmp}"), "is not a pack"),
+        (("up", "{pack}", "--arena-size", "much"), "is no size"),
+        (("up", "{pack}", "--arena-size", "1KiB"), "too small"),
+        (("pack", "{demo}", "{tmp}/out", "--codec", "zip"), "codec 'zip' is unknown"),
+        (("status", "--run", "{tmp}"), "scheduler"),
+    ],
+)
+def test_mistakes_are_one_line(
+    arguments: tuple[str, ...], says: str, demo_pack: Path, demo_checkpoint: Path, tmp_path: Path
+) -> None:
+    filled = [part.format(tmp=tmp_path, pack=demo_pack, demo=demo_checkpoint) for part in arguments]
+    failed = zipmoe(*filled)
+    assert failed.returncode == 1
+    assert says in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert failed.stderr.strip().splitlines()[-1].startswith("zipmoe: ")
