@@ -27,7 +27,7 @@ proto: .venv/dev
 	PYTHON=$(bin)/python proto/generate.sh
 
 bench: .venv/dev
-	$(bin)/python benchmarks/walk.py
+	$(bin)/python -m benchmarks.walk
 
 clean:
 	rm -rf .run build .venv

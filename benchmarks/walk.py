@@ -1,0 +1,111 @@
+"""What a hit costs: decoding over leased experts in the arena against the same experts held in plain memory.
+
+    python -m benchmarks.walk            (make bench)
+
+Prints and writes benchmarks/results/walk.json: medians over rounds that alternate between the two, so that only their
+ratio is read. Run it with nothing else on the machine.
+"""
+
+import asyncio
+import json
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from datetime import date
+from pathlib import Path
+
+import torch
+from tests.system.local_model import LocalModel, local_model, on_thread
+from tests.system.stack import Stack
+from torch import Tensor
+
+from zipmoe.arena.leases import Leases
+from zipmoe.inference.experts import Experts
+from zipmoe.inference.mixture import WalkedMixture
+from zipmoe.inference.model.arithmetic import ExpertWeights
+from zipmoe.pack.writer import pack
+
+ROOT = Path(__file__).parent.parent
+RESULT = ROOT / "benchmarks" / "results" / "walk.json"
+PROMPT = torch.arange(1, 33)
+TOKENS, ROUNDS, LOCKS = 64, 9, 20_000
+
+
+class Held(Experts):
+    """The same experts, copied into this process: no look-up in the arena, no lease, no count."""
+
+    def __init__(self, weights: Mapping[int, ExpertWeights], experts: int) -> None:
+        self._weights = weights
+        self._experts = experts
+
+    def walk(self, layer: int, needed: Mapping[int, float], decoding: bool) -> Iterator[tuple[int, ExpertWeights]]:
+        del decoding
+        for expert in needed:
+            yield expert, self._weights[layer * self._experts + expert]
+
+
+def held(local: LocalModel) -> Held:
+    header = local.experts.header
+    weights = {}
+    for layer in range(header.layers):
+        for expert, found in local.experts.walk(layer, dict.fromkeys(range(header.experts), 1.0), decoding=False):
+            copied = ExpertWeights(found.gate_up.clone(), found.down.clone())
+            weights[layer * header.experts + expert] = copied
+    return Held(weights, header.experts)
+
+
+def decode_seconds(local: LocalModel, experts: Experts) -> float:
+    """Seconds for TOKENS greedy tokens after PROMPT."""
+    mixture = WalkedMixture(experts, local.model.arithmetic, decoding=True)
+    cache = local.model.cache(len(PROMPT) + TOKENS)
+    token = _best(local.model.forward(PROMPT, cache, mixture))
+    started = time.perf_counter()
+    for _ in range(TOKENS - 1):
+        token = _best(local.model.forward(token, cache, mixture))
+    return time.perf_counter() - started
+
+
+def _best(logits: Tensor) -> Tensor:
+    return logits[-1].argmax()[None]
+
+
+def lease_microseconds(arena: Path) -> float:
+    leases = Leases(arena)
+    started = time.perf_counter()
+    for _ in range(LOCKS):
+        leases.lease(0)
+        leases.release(0)
+    return (time.perf_counter() - started) / LOCKS * 1e6
+
+
+def compare(local: LocalModel) -> dict[str, float]:
+    plain = held(local)
+    pairs = [(decode_seconds(local, local.experts), decode_seconds(local, plain)) for _ in range(ROUNDS + 1)]
+    # The first round warms up.
+    walk, memory = zip(*pairs[1:], strict=True)
+    ratios = [ours / theirs for ours, theirs in zip(walk, memory, strict=True)]
+    return {
+        "walk_over_held": round(statistics.median(ratios), 3),
+        "token_milliseconds": round(statistics.median(walk) / (TOKENS - 1) * 1e3, 2),
+    }
+
+
+async def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        packed = Path(folder) / "demo.zipmoe"
+        pack(ROOT / "models" / "demo", packed)
+        with Stack(packed, arena_size="100%") as stack:
+            stack.start("expert_store", "scheduler")
+            async with local_model(stack, "fast") as local:
+                result = await on_thread(compare, local)
+                result["lease_microseconds"] = round(lease_microseconds(stack.places.arena), 2)
+    report = result | {"date": str(date.today()), "machine": f"{platform.machine()}, {torch.get_num_threads()} threads"}
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(report, indent=2) + "\n")
+    print(json.dumps(report, indent=2))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

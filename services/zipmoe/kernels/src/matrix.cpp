@@ -1,0 +1,77 @@
+#include "matrix.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "bf16.h"
+#include "dots.h"
+#include "thread_pool.h"
+
+namespace zipmoe {
+namespace {
+
+// Rows that are multiplied before their sums are rounded and stored: their sums stay in the nearest cache.
+constexpr size_t kTile = 64;
+
+using Activations = std::vector<float>;
+
+Activations activations(size_t tokens, size_t columns) { return Activations(tokens * whole_pairs(columns)); }
+
+Activations widened(Matrix x) {
+    Activations wide = activations(x.rows, x.columns);
+    for (size_t t = 0; t < x.rows; ++t)
+        for (size_t k = 0; k < x.columns; ++k)
+            wide[t * whole_pairs(x.columns) + lane_of(k)] = widen(x.words[t * x.columns + k]);
+    return wide;
+}
+
+// Call act(first row, number of rows) for tiles of `rows`, on up to `threads` threads. A sum is made by one thread and
+// in one order, so the bits do not depend on how many there are.
+template <typename Act>
+void for_tiles(size_t rows, size_t threads, Act&& act) {
+    ThreadPool::instance().run((rows + kTile - 1) / kTile, threads, [&](size_t tile) {
+        act(tile * kTile, std::min(kTile, rows - tile * kTile));
+    });
+}
+
+void multiply(const Activations& x, size_t tokens, Matrix weight, uint16_t* out, size_t threads) {
+    for_tiles(weight.rows, threads, [&](size_t row, size_t rows) {
+        thread_local std::vector<float> sums;
+        sums.resize(tokens * kTile);
+        dots(weight.words + row * weight.columns, rows, weight.columns, x.data(), tokens, sums.data(), kTile);
+        for (size_t t = 0; t < tokens; ++t)
+            for (size_t r = 0; r < rows; ++r) out[t * weight.rows + row + r] = narrow(sums[t * kTile + r]);
+    });
+}
+
+float silu(float x) { return x / (1.0f + std::exp(-x)); }
+
+}  // namespace
+
+void linear(Matrix x, Matrix weight, uint16_t* out, size_t threads) {
+    multiply(widened(x), x.rows, weight, out, threads);
+}
+
+void expert(Matrix x, Matrix gate_up, Matrix down, uint16_t* out, size_t threads) {
+    const size_t tokens = x.rows, hidden = x.columns, inner = down.columns;
+    const Activations wide = widened(x);
+    Activations gated = activations(tokens, inner);
+    for_tiles(inner, threads, [&](size_t row, size_t rows) {
+        thread_local std::vector<float> gates, ups;
+        gates.resize(tokens * kTile);
+        ups.resize(tokens * kTile);
+        const uint16_t* gate = gate_up.words + row * hidden;
+        dots(gate, rows, hidden, wide.data(), tokens, gates.data(), kTile);
+        dots(gate + inner * hidden, rows, hidden, wide.data(), tokens, ups.data(), kTile);
+        for (size_t t = 0; t < tokens; ++t) {
+            for (size_t r = 0; r < rows; ++r) {
+                const float act = rounded(silu(rounded(gates[t * kTile + r])));
+                gated[t * whole_pairs(inner) + lane_of(row + r)] = rounded(act * rounded(ups[t * kTile + r]));
+            }
+        }
+    });
+    multiply(gated, tokens, down, out, threads);
+}
+
+}  // namespace zipmoe

@@ -1,0 +1,114 @@
+"""Restore: a blob on disk becomes BF16 words in memory, without a copy more than decoding needs.
+
+The sign-mantissas are read straight into the upper half of the slot; the exponents are decoded a chunk at a time and
+merged upwards, which never overwrites a sign-mantissa that is still needed (see kernels/src/planes.cpp).
+"""
+
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from time import perf_counter_ns
+from types import TracebackType
+
+from xxhash import xxh3_64, xxh3_64_intdigest
+
+from zipmoe.errors import CorruptExpert
+from zipmoe.kernels import merge
+from zipmoe.pack.blob import CHUNK, Blob, chunks, padded, slot_bytes
+from zipmoe.pack.codec import Codec
+from zipmoe.pack.file import LONGEST_READ, PackFile
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a restore cost. Decoding includes checking the hashes."""
+
+    bytes_read: int
+    read_ns: int
+    decode_ns: int
+
+
+class Scratch:
+    """Memory that one restore at a time works in: a window of stored exponents and one decoded chunk of them.
+
+    Pages that no blob reached are never touched, so it is as small as the largest blob asks for, and at most 9 MiB."""
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, LONGEST_READ + CHUNK)
+        view = memoryview(self._memory)
+        self.window, self.plane = view[:LONGEST_READ], view[LONGEST_READ:]
+
+    def __enter__(self) -> "Scratch":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.window.release()
+        self.plane.release()
+
+
+def restore(file: PackFile, blob: Blob, codec: Codec, slot: memoryview, scratch: Scratch) -> Restored:
+    """Bring `blob` into `slot`: afterwards slot[:2 * blob.weights] holds the checkpoint's BF16 words.
+
+    `slot` is writable, starts at a page and has at least slot_bytes(blob.weights) bytes; what lies behind the words is
+    undefined. CorruptExpert if the stored bytes are damaged; the slot then holds nothing of use."""
+    half = padded(blob.weights)
+    if len(slot) < 2 * half:
+        raise ValueError(f"slot has {len(slot)} bytes, {blob.weights} weights need {slot_bytes(blob.weights)}")
+    words, sign_mantissas = slot[: 2 * blob.weights], slot[half : 2 * half]
+    read_ns = decode_ns = 0
+    exponent_hash = xxh3_64()
+
+    started = perf_counter_ns()
+    file.read_into(blob.sign_mantissa_offset, sign_mantissas)
+    read_ns += perf_counter_ns() - started
+    started = perf_counter_ns()
+    if xxh3_64_intdigest(sign_mantissas) != blob.sign_mantissa_hash:
+        raise _damaged(file, "sign-mantissas", blob.sign_mantissa_offset, half, "hash differs")
+    decode_ns += perf_counter_ns() - started
+
+    for offset, size, members in _windows(blob, len(scratch.window)):
+        window = scratch.window[:size]
+        started = perf_counter_ns()
+        file.read_into(offset, window)
+        read_ns += perf_counter_ns() - started
+        started = perf_counter_ns()
+        exponent_hash.update(window)
+        if offset + size == blob.sign_mantissa_offset and exponent_hash.intdigest() != blob.exponent_hash:
+            raise _damaged(file, "exponents", blob.offset, blob.exponent_bytes, "hash differs")
+        for at, stored, first, length in members:
+            try:
+                exponents = _decode(codec, window[at : at + stored], scratch.plane[:length])
+            except ValueError as error:
+                raise _damaged(file, "exponents", offset + at, stored, f"{codec.name} says {error}") from None
+            merge(exponents, sign_mantissas[first : first + length], words[2 * first : 2 * (first + length)])
+        decode_ns += perf_counter_ns() - started
+
+    return Restored(blob.end - blob.offset, read_ns, decode_ns)
+
+
+# A member of a window: where its stored bytes start in the window and how many, its first weight and how many.
+_Member = tuple[int, int, int, int]
+
+
+def _windows(blob: Blob, limit: int) -> Iterator[tuple[int, int, list[_Member]]]:
+    """(offset in the file, bytes, members) of reads of as many whole chunks as fit into `limit` bytes."""
+    offset, size, members = blob.offset, 0, list[_Member]()
+    for stored, (first, length) in zip(blob.exponent_sizes, chunks(blob.weights), strict=True):
+        if size + padded(stored) > limit:
+            yield offset, size, members
+            offset, size, members = offset + size, 0, []
+        members.append((size, stored, first, length))
+        size += padded(stored)
+    if members:
+        yield offset, size, members
+
+
+def _decode(codec: Codec, stored: memoryview, plane: memoryview) -> memoryview:
+    if len(stored) == len(plane):  # did not shrink, so it is stored as it is
+        return stored
+    codec.decompress_into(stored, plane)
+    return plane
+
+
+def _damaged(file: PackFile, part: str, offset: int, size: int, why: str) -> CorruptExpert:
+    return CorruptExpert(f"{file.path}: {part} at {offset} ({size} bytes) are damaged, {why}; copy or pack it again")
