@@ -29,7 +29,7 @@ class Use:
 
     def heat(self, now: int) -> float:
         """The gate mass as it weighs `now`, in decode steps."""
-        return self.mass * math.exp2(-max(0, now - self.step) / HALF_LIFE)
+        return _aged(self.mass, now - self.step)
 
 
 class UseTable:
@@ -55,18 +55,28 @@ class UseTable:
         return Use(*_USE.unpack_from(self._memory, self._place(expert)))
 
     def decoded(self, expert: int, weight: float) -> None:
-        """Counts a use by decoding sequences, with the gate weights they gave it."""
-        use, step = self.read(expert), self.step()
-        self._write(expert, Use(use.count + 1, step, use.heat(step) + weight, use.prompt))
+        """Counts a use by decoding sequences, with the gate weights they gave it. On the hot path."""
+        place = self._place(expert)
+        count, last, mass, prompt = _USE.unpack_from(self._memory, place)
+        now = self._count()
+        _USE.pack_into(self._memory, place, count + 1, now, _aged(mass, now - last) + weight, prompt)
 
     def prefilled(self, expert: int, weight: float) -> None:
         """Counts a use by a chunk of a prompt."""
-        use = self.read(expert)
-        self._write(expert, Use(use.count + 1, use.step, use.mass, weight))
+        place = self._place(expert)
+        count, last, mass, _ = _USE.unpack_from(self._memory, place)
+        self._count()
+        _USE.pack_into(self._memory, place, count + 1, last, mass, weight)
 
-    def _write(self, expert: int, use: Use) -> None:
-        _USE.pack_into(self._memory, self._place(expert), use.count, use.step, use.mass, use.prompt)
-        _CLOCK.pack_into(self._memory, self._first, self.step(), self.total() + 1)
+    def _count(self) -> int:
+        """Adds a use to the clock; returns the present step."""
+        step, total = _CLOCK.unpack_from(self._memory, self._first)
+        _CLOCK.pack_into(self._memory, self._first, step, total + 1)
+        return int(step)
 
     def _place(self, expert: int) -> int:
         return self._first + (1 + expert) * USE_BYTES
+
+
+def _aged(mass: float, steps: int) -> float:
+    return mass * math.exp2(-max(0, steps) / HALF_LIFE)

@@ -8,8 +8,8 @@
 Guarantees
   * The most urgent waiting load goes to whichever worker is idle: a demand overtakes every queued forecast.
   * A cancelled load that has not started never starts; one that has started ends by itself.
-  * A worker's death fails its load only (LOST), and the worker is replaced. When a load is answered, whatever the
-    answer, nothing writes to its slot any more.
+  * A worker's death fails its load only (LOST), and the worker is replaced; one that died idle fails none. When a load
+    is answered, whatever the answer, nothing writes to its slot any more.
 """
 
 import asyncio
@@ -93,15 +93,23 @@ class Pool:
         async with self._news:
             await self._news.wait_for(lambda: self._busy == 0)
 
-    async def _next(self) -> Load:
+    async def _next(self) -> tuple[Urgency, int, Load]:
         async with self._news:
             while True:
                 await self._news.wait_for(lambda: bool(self._queue))
-                _, _, load = heapq.heappop(self._queue)
+                waiting = heapq.heappop(self._queue)
+                load = waiting[-1]
                 if not load.outcome.done():
                     load.started = True
                     self._busy += 1
-                    return load
+                    return waiting
+
+    async def _put_back(self, waiting: tuple[Urgency, int, Load]) -> None:
+        waiting[-1].started = False
+        async with self._news:
+            heapq.heappush(self._queue, waiting)
+            self._busy -= 1
+            self._news.notify_all()
 
     async def _finish(self, load: Load, outcome: Outcome) -> None:
         load.settle(outcome)
@@ -132,10 +140,15 @@ class Pool:
     async def _feed(self, pipe: socket.socket) -> None:
         """Gives the worker loads until it dies."""
         while True:
-            load = await self._next()
+            waiting = await self._next()
+            load = waiting[-1]
+            if not await _tell(pipe, load.task.to_bytes()):
+                # It had died idle and never got the task: the next worker's.
+                await self._put_back(waiting)
+                return
             outcome = Outcome(Result.LOST, "a worker process died under it")
             try:
-                answer = await _ask(pipe, load.task.to_bytes())
+                answer = await _hear(pipe)
                 if answer:
                     outcome = Outcome.from_bytes(answer)
             finally:
@@ -161,9 +174,10 @@ async def _hear(pipe: socket.socket) -> bytes:
         return b""
 
 
-async def _ask(pipe: socket.socket, message: bytes) -> bytes:
+async def _tell(pipe: socket.socket, message: bytes) -> bool:
+    """False when the worker is gone."""
     try:
         await asyncio.get_running_loop().sock_sendall(pipe, message)
     except ConnectionError:
-        return b""
-    return await _hear(pipe)
+        return False
+    return True

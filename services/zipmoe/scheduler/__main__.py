@@ -11,6 +11,7 @@ from zipmoe.arena.leases import Leases
 from zipmoe.arena.use import UseTable
 from zipmoe.scheduler.scheduler import Scheduler
 from zipmoe.scheduler.service import SchedulerService
+from zipmoe.scheduler.slots import Slots
 from zipmoe.scheduler.store_client import StoreClient
 from zipmoe.v1 import scheduler_pb2_grpc
 from zipmoe.wire import places
@@ -45,7 +46,7 @@ def attach(arena: Arena) -> Scheduler:
         record = pool.to_bytes(header.epoch)
         mine[: len(record)] = record
     directory = Directory(mine, header, start=PAGE)
-    return Scheduler(header, pool, directory, UseTable(arena.memory, header), Leases(arena.path))
+    return Scheduler(header, Slots(header, pool, directory, UseTable(arena.memory, header), Leases(arena.path)))
 
 
 def main() -> None:

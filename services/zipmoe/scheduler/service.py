@@ -32,17 +32,18 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
         self, request: scheduler_pb2.GetCacheStatusRequest, context: Context
     ) -> scheduler_pb2.GetCacheStatusResponse:
         scheduler, statistics = self._scheduler, self._scheduler.statistics()
-        resident = sorted(scheduler.residency.resident)
+        slots = scheduler.slots
+        resident = sorted(slots.residency.resident)
         return scheduler_pb2.GetCacheStatusResponse(
             arena=self._arena,
             epoch=scheduler.header.epoch,
             experts=scheduler.header.records,
-            slots=scheduler.pool.slots,
-            slot_bytes=scheduler.pool.slot_bytes,
+            slots=slots.pool.slots,
+            slot_bytes=slots.pool.slot_bytes,
             full=len(resident),
-            loading=len(scheduler.residency.loading),
-            leased=scheduler.leased(),
-            uses=scheduler.use.total(),
+            loading=len(slots.residency.loading),
+            leased=slots.leased(),
+            uses=slots.use.total(),
             misses=statistics.misses,
             evictions=statistics.evictions,
             bytes_read=statistics.bytes_read,

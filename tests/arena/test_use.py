@@ -1,0 +1,81 @@
+"""UseTable: counts every use, and a decode use weighs half after HALF_LIFE steps."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.arena.shapes import header
+from zipmoe.arena.layout import Header
+from zipmoe.arena.use import HALF_LIFE, Use, UseTable
+
+HEADER = header(3)
+
+
+def table(shape: Header = HEADER) -> UseTable:
+    return UseTable(memoryview(bytearray(shape.size)), shape)
+
+
+def steps(use: UseTable, count: int) -> None:
+    for _ in range(count):
+        use.advance()
+
+
+def test_heat_halves_in_a_half_life() -> None:
+    use = table()
+    use.decoded(3, 0.8)
+    steps(use, int(HALF_LIFE))
+    assert use.read(3).heat(use.step()) == pytest.approx(0.4)
+    steps(use, int(HALF_LIFE))
+    assert use.read(3).heat(use.step()) == pytest.approx(0.2)
+
+
+def test_a_use_adds_to_the_heat_that_is_left() -> None:
+    use = table()
+    use.decoded(3, 0.8)
+    steps(use, int(HALF_LIFE))
+    use.decoded(3, 0.5)
+    found = use.read(3)
+    assert (found.count, found.step) == (2, HALF_LIFE)
+    assert found.mass == pytest.approx(0.9)
+
+
+def test_a_prefill_counts_and_does_not_heat() -> None:
+    use = table()
+    use.decoded(3, 0.8)
+    steps(use, 5)
+    use.prefilled(3, 7.5)
+    assert use.read(3) == Use(2, 0, 0.8, 7.5)
+    use.prefilled(3, 1.5)
+    assert use.read(3).prompt == 1.5
+
+
+def test_heat_never_grows_for_a_clock_that_lags_behind() -> None:
+    assert Use(1, 100, 0.5, 0.0).heat(99) == 0.5
+
+
+@given(st.lists(st.tuples(st.sampled_from(["advance", "decoded", "prefilled"]), st.integers(0, HEADER.records - 1))))
+def test_counts_and_the_clock_are_exact(acts: list[tuple[str, int]]) -> None:
+    use = table()
+    for act, expert in acts:
+        if act == "advance":
+            use.advance()
+        else:
+            getattr(use, act)(expert, 1.0)
+    used = [expert for act, expert in acts if act != "advance"]
+    assert use.total() == len(used)
+    assert use.step() == len(acts) - len(used)
+    assert [use.read(expert).count for expert in range(HEADER.records)] == [
+        used.count(expert) for expert in range(HEADER.records)
+    ]
+
+
+def test_inference_writes_what_the_scheduler_reads() -> None:
+    memory = memoryview(bytearray(HEADER.size))
+    mine = memory[HEADER.use_offset : HEADER.use_offset + HEADER.use_bytes]
+    inference, scheduler = UseTable(mine, HEADER, start=HEADER.use_offset), UseTable(memory, HEADER)
+    inference.advance()
+    inference.decoded(HEADER.records - 1, 0.25)
+    assert scheduler.read(HEADER.records - 1) == Use(1, 1, 0.25, 0.0)
+    assert (scheduler.step(), scheduler.total()) == (1, 1)
+    assert not any(memory[: HEADER.use_offset])
+    assert not any(memory[HEADER.slots_offset :])

@@ -1,0 +1,127 @@
+"""Slots: nobody loses an expert it is using, and few slots only make it slower."""
+
+import asyncio
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.scheduler.scene import Looks, staged
+from zipmoe.errors import CacheExhausted
+from zipmoe.scheduler import scheduler, slots
+from zipmoe.scheduler.policy import PREFILL_SLOTS, Phase
+
+
+async def test_a_leased_expert_is_never_the_victim(folder: Path) -> None:
+    async with staged(folder, slots=3, prompt=True) as scene:
+        await scene.get(0, 1, 2)
+        with scene.leased(0), scene.leased(2):
+            for expert in range(3, 12):
+                await scene.get(expert)
+                assert scene.residents() == {0, 2, expert}
+        await scene.get(12)
+        assert scene.residents() & {0, 2} != {0, 2}
+
+
+async def test_a_load_waits_for_a_lease_to_end(folder: Path, looks: Looks) -> None:
+    async with staged(folder, slots=2, prompt=True) as scene:
+        await scene.get(0, 1)
+        with scene.leased(0):
+            with scene.leased(1):
+                want = scene.want(2)
+                await looks.again()
+                assert scene.residents() == {0, 1}
+            assert await want == [2]
+            assert scene.residents() == {0, 2}
+
+
+async def test_leases_that_never_end_exhaust_the_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "ROOM_PATIENCE_SECONDS", 0.05)
+    async with staged(folder, slots=2, prompt=True) as scene:
+        await scene.get(0, 1)
+        with scene.leased(0), scene.leased(1):
+            with pytest.raises(CacheExhausted, match="all 2 slots of the arena stayed in use for 0 s"):
+                await scene.get(2)
+            assert scene.residents() == {0, 1}
+        assert await scene.get(2) == [2]
+
+
+async def test_a_grant_stays_until_it_is_taken_up(folder: Path, looks: Looks, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots, "TAKE_UP_SECONDS", 1000.0)
+    async with staged(folder, slots=2, prompt=True) as scene:
+        granted = [expert async for expert in scene.scheduler.acquire([0, 1], Phase.DECODE)]
+        assert sorted(granted) == [0, 1]
+        want = scene.want(2)
+        await looks.again()
+        assert scene.residents() == {0, 1}
+        scene.take_up(1)
+        assert await want == [2]
+        assert scene.residents() == {0, 2}
+
+
+async def test_a_grant_that_nobody_takes_up_is_not_kept_for_ever(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots, "TAKE_UP_SECONDS", 0.01)
+    async with staged(folder, slots=2, prompt=True) as scene:
+        _ = [expert async for expert in scene.scheduler.acquire([0, 1], Phase.DECODE)]
+        assert sorted(await scene.get(2, 3)) == [2, 3]
+
+
+@pytest.mark.parametrize("phase", Phase)
+async def test_two_slots_serve_all_experts_to_a_reader_that_takes_them_up(folder: Path, phase: Phase) -> None:
+    async with staged(folder, slots=2, prompt=True) as scene:
+        assert sorted(await scene.get(*range(16), phase=phase)) == list(range(16))
+        assert sorted(scene.store.asked) == list(range(16))
+        assert scene.scheduler.statistics().evictions == 14
+
+
+async def test_two_readers_share_two_slots(folder: Path) -> None:
+    async with staged(folder, slots=2, prompt=True) as scene:
+        one, other = await asyncio.gather(scene.want(*range(16)), scene.want(*range(15, -1, -1)))
+        assert sorted(one) == sorted(other) == list(range(16))
+
+
+async def test_the_coldest_goes_first(folder: Path) -> None:
+    async with staged(folder, slots=3, prompt=True) as scene:
+        await scene.get(0, 1, 2)
+        for step, expert in enumerate((0, 2, 0, 0, 2)):
+            scene.use.advance()
+            scene.take_up(expert)
+            assert scene.use.step() == step + 1
+        await scene.get(3)
+        assert scene.residents() == {0, 2, 3}
+
+
+async def test_a_prefill_of_everything_leaves_the_working_set(folder: Path) -> None:
+    working = set(range(4))
+    async with staged(folder, slots=len(working) + PREFILL_SLOTS, prompt=True, layers=4) as scene:
+        await scene.get(*working)
+        assert len(await scene.get(*range(32), phase=Phase.PREFILL)) == 32
+        assert working <= scene.residents()
+
+
+async def test_a_prefill_waits_for_its_own_slots_rather_than_take_those_of_the_working_set(
+    folder: Path, looks: Looks
+) -> None:
+    working = set(range(4))
+    async with staged(folder, slots=len(working) + PREFILL_SLOTS, prompt=True, layers=4) as scene:
+        await scene.get(*working)
+        prompt = range(4, 4 + PREFILL_SLOTS)
+        await scene.get(*prompt, phase=Phase.PREFILL)
+        with ExitStack() as held:
+            for expert in prompt[1:]:
+                held.enter_context(scene.leased(expert))
+            with scene.leased(prompt[0]):
+                want = scene.want(31, phase=Phase.PREFILL)
+                await looks.again()
+                assert scene.residents() == working | set(prompt)
+            assert await want == [31]
+            assert scene.residents() == working | set(prompt[1:]) | {31}
+
+
+async def test_a_prefill_into_a_full_working_set_circulates_through_a_few_slots(folder: Path) -> None:
+    working = set(range(PREFILL_SLOTS + 4))
+    async with staged(folder, slots=len(working), prompt=True, layers=4) as scene:
+        await scene.get(*working)
+        prompt = set(range(32)) - working
+        assert set(await scene.get(*prompt, phase=Phase.PREFILL)) == prompt
+        assert len(working & scene.residents()) == 4
