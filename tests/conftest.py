@@ -3,8 +3,12 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from zipmoe.pack.writer import pack
+
+# Equal examples in every run, and time to think on a busy machine.
+settings.load_profile("ci")
 
 DEMO = Path(__file__).parent.parent / "models" / "demo"
 

@@ -4,12 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 from tests.arena.shapes import shared_folder
-
-# Equal examples in every run, and time to think on a busy machine.
-settings.load_profile("ci")
 
 
 @pytest.fixture

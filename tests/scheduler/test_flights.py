@@ -104,7 +104,11 @@ async def test_a_wish_that_has_no_slot_yet_is_forgotten_with_its_acquirer(folder
         scene.store.finish(0)
         scene.store.finish(1)
         await holders
-        assert scene.store.asked == [0, 1]
+        other = scene.want(4)
+        await scene.store.until_aloft(4)
+        scene.store.finish(4)
+        assert await other == [4]
+        assert scene.store.asked == [0, 1, 4]
         assert scene.store.cancelled == []
 
 

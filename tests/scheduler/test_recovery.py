@@ -55,6 +55,8 @@ async def test_a_store_that_stays_away_fails_its_waiters_and_keeps_the_slots(fol
         assert set(scene.scheduler.slots.residency.loading) == {0}
 
         again = scene.want(0)
+        await scene.store.until_draining(scene.store.drains + 20)
+        assert scene.store.asked == [0]
         scene.store.away = None
         await scene.store.until_aloft(0)
         scene.store.finish(0)

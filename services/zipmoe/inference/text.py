@@ -23,6 +23,8 @@ class TextStream:
 
     def feed(self, token: int) -> str:
         """The text that has become certain with this token: none while a character or a stop string is incomplete."""
+        if self.stopped:
+            return ""
         self._held += self._stream.step(self._tokenizer, token) or ""
         ends = [at for stop in self._stop if (at := self._held.find(stop)) >= 0]
         if ends:

@@ -250,6 +250,7 @@ class Scheduler:
 
     def _again(self, flight: Flight, why: str) -> None:
         flight.attempts += 1
+        flight.since = time.monotonic()
         if flight.attempts < MOST_ATTEMPTS and flight.waiters:
             self._waiting.append(flight)
             self._wanted.set()

@@ -1,0 +1,88 @@
+"""Bench: an arena of eight slots beside a pack, and what its checkpoint says must come into them."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import psutil
+import torch
+from safetensors.torch import load_file
+
+from zipmoe.arena import layout
+from zipmoe.arena.arena import Arena
+from zipmoe.expert_store.pool import Load, Pool
+from zipmoe.expert_store.size import arena_header
+from zipmoe.expert_store.task import Task, Urgency
+from zipmoe.pack.reader import Pack
+
+LAYERS, EXPERTS, HIDDEN = 2, 4, 64
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    pack: Pack
+    arena: Arena
+    tensors: dict[str, torch.Tensor]
+
+    @classmethod
+    @contextmanager
+    def over(cls, checkpoint: Path, pack: Path, folder: Path) -> Iterator[Self]:
+        with Pack.open(pack) as opened:
+            arena = Arena.create(folder / "arena", arena_header(opened, "100%"))
+            yield cls(opened, arena, load_file(checkpoint / "model.safetensors"))
+
+    def original(self, number: int) -> bytes:
+        """An expert as the checkpoint has it."""
+        layer, expert = divmod(number, EXPERTS)
+        parts = (
+            self.tensors[f"model.layers.{layer}.mlp.experts.{expert}.{part}_proj.weight"]
+            for part in ("gate", "up", "down")
+        )
+        return b"".join(part.contiguous().view(torch.uint8).numpy().tobytes() for part in parts)
+
+    def task(self, number: int, slot: int) -> Task:
+        blob = self.pack.expert(*divmod(number, EXPERTS))
+        return Task(self.place(slot), self.arena.header.slot_bytes, blob.to_wire())
+
+    def place(self, slot: int) -> int:
+        return layout.whole(self.arena.header).slot_offset(slot)
+
+    def slot(self, slot: int) -> bytes:
+        """What lies in a slot now."""
+        place = self.place(slot)
+        return self.arena.memory[place : place + 2 * self.arena.header.weights].tobytes()
+
+    @asynccontextmanager
+    async def pool(self, workers: int = 1, experts_file: Path | None = None) -> AsyncIterator[Pool]:
+        pool = Pool(experts_file or self.pack.experts_path, self.pack.codec, self.arena.path, workers)
+        async with pool.running():
+            yield pool
+
+    async def submit(self, pool: Pool, number: int, slot: int, urgency: Urgency = Urgency.DEMAND) -> Load:
+        return await pool.submit(self.task(number, slot), urgency)
+
+    def workers(self) -> list[psutil.Process]:
+        """The worker processes over this arena."""
+        return [child for child in psutil.Process().children() if str(self.arena.path) in child.cmdline()]
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Workers stand still and go on afterwards, if they live."""
+        stopped = self.workers()
+        for worker in stopped:
+            os.kill(worker.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for worker in stopped:
+                worker.resume()
+
+    async def started(self, load: Load) -> None:
+        """Returns when a worker has been given the load."""
+        while not load.started:
+            await asyncio.sleep(0)

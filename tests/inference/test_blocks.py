@@ -1,0 +1,62 @@
+"""Blocks: each is transformers' own module, bit for bit, on random BF16."""
+
+import pytest
+import torch
+from torch import nn
+from transformers.cache_utils import DynamicCache
+from transformers.masking_utils import create_causal_mask
+
+from tests.inference.family import EXPERTS, HEADS, HIDDEN, TOP, WIDTH, config, noise, same_bits, theirs
+from zipmoe.inference.model.blocks import Rotary, attend, rms_norm, rotate, route
+from zipmoe.inference.model.kv_cache import KVCache
+
+# Prompts, a chunk behind a prompt, tokens one by one.
+CHUNKS = [[1], [7], [33], [7, 1, 1, 1], [16, 9, 1], [1, 1, 5]]
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 17])
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 300.0])
+def test_rms_norm(tokens: int, scale: float) -> None:
+    norm = theirs.OlmoeRMSNorm(HIDDEN, eps=1e-5).to(torch.bfloat16)
+    norm.weight = nn.Parameter(noise(1, HIDDEN))
+    x = noise(2, tokens, HIDDEN, scale=scale)
+    assert same_bits(rms_norm(x, norm.weight, 1e-5), norm(x))
+
+
+@pytest.mark.parametrize(("start", "tokens"), [(0, 1), (0, 128), (127, 1), (50, 13)])
+def test_rotary(start: int, tokens: int) -> None:
+    x = noise(3, HEADS, tokens, WIDTH)
+    positions = torch.arange(start, start + tokens)[None]
+    expected = theirs.OlmoeRotaryEmbedding(config())(x, positions)
+    ours = Rotary(WIDTH, 128, config().rope_parameters["rope_theta"]).at(start, tokens)
+    assert all(same_bits(mine, its[0]) for mine, its in zip(ours, expected, strict=True))
+    rotated, _ = theirs.apply_rotary_pos_emb(x[None], x[None], *expected)
+    assert same_bits(rotate(x, *ours), rotated[0])
+
+
+@pytest.mark.parametrize("kv_heads", [HEADS, 2, 1])
+@pytest.mark.parametrize("chunks", CHUNKS, ids=str)
+def test_attend_with_cached_keys(kv_heads: int, chunks: list[int]) -> None:
+    module = theirs.OlmoeAttention(config(kv_heads), 0).eval()
+    their_cache, our_cache = DynamicCache(config=module.config), KVCache(1, kv_heads, WIDTH, sum(chunks))
+    for seed, tokens in enumerate(chunks):
+        query = noise(3 * seed, HEADS, tokens, WIDTH)
+        key, value = (noise(3 * seed + part, kv_heads, tokens, WIDTH) for part in (1, 2))
+        embeddings = torch.empty(1, tokens, HIDDEN, dtype=torch.bfloat16)
+        mask = create_causal_mask(module.config, embeddings, None, their_cache)
+        seen = their_cache.update(key[None], value[None], 0)
+        expected, _ = theirs.eager_attention_forward(module, query[None], *seen, mask, scaling=module.scaling)
+        ours = attend(query, *our_cache.extend(0, key, value))
+        our_cache.advance(tokens)
+        assert same_bits(ours, expected[0].reshape(tokens, -1))
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+@pytest.mark.parametrize("tokens", [1, 2, 40])
+def test_route(normalise: bool, tokens: int) -> None:
+    router = theirs.OlmoeTopKRouter(config(normalise=normalise)).to(torch.bfloat16)
+    router.weight = nn.Parameter(noise(4, EXPERTS, HIDDEN, scale=0.3))
+    logits, weights, experts = router(noise(5, tokens, HIDDEN))
+    our_experts, our_weights = route(logits, TOP, normalise)
+    assert torch.equal(our_experts, experts)
+    assert same_bits(our_weights, weights)

@@ -1,0 +1,80 @@
+"""Mixture: tokens are grouped as a naive loop would, and the sum's bits are transformers' in whichever order experts
+arrive."""
+
+import random
+from collections.abc import Iterator, Mapping
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from tests.inference.family import EXPERTS, HIDDEN, TOP, config, noise, same_bits, theirs
+from zipmoe.inference.experts import Experts
+from zipmoe.inference.mixture import WalkedMixture, _tokens_by_expert
+from zipmoe.inference.model.arithmetic import ExpertWeights, Reference
+
+
+class Shuffled(Experts):
+    """Experts that are all at hand, and are walked to in an order of their own."""
+
+    def __init__(self, module: nn.Module, seed: int) -> None:
+        self._module = module
+        self._chance = random.Random(seed)
+        self.asked: list[tuple[int, dict[int, float], bool]] = []
+
+    def walk(self, layer: int, needed: Mapping[int, float], decoding: bool) -> Iterator[tuple[int, ExpertWeights]]:
+        self.asked.append((layer, dict(needed), decoding))
+        gate_up, down = self._module.gate_up_proj, self._module.down_proj
+        assert isinstance(gate_up, Tensor)
+        assert isinstance(down, Tensor)
+        for expert in self._chance.sample(list(needed), len(needed)):
+            yield expert, ExpertWeights(gate_up[expert], down[expert])
+
+
+@pytest.fixture(scope="module")
+def module() -> nn.Module:
+    experts: nn.Module = theirs.OlmoeExperts(config()).to(torch.bfloat16)
+    experts.gate_up_proj = nn.Parameter(noise(1, EXPERTS, 2 * HIDDEN, HIDDEN, scale=0.1), requires_grad=False)
+    experts.down_proj = nn.Parameter(noise(2, EXPERTS, HIDDEN, HIDDEN, scale=0.1), requires_grad=False)
+    return experts.eval()
+
+
+def choice(tokens: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Random x, experts, gate weights."""
+    generator = torch.Generator().manual_seed(tokens)
+    experts = torch.stack([torch.randperm(EXPERTS, generator=generator)[:TOP] for _ in range(tokens)])
+    return noise(tokens, tokens, HIDDEN), experts, noise(3, tokens, TOP).abs()
+
+
+@given(st.integers(1, 20), st.integers(1, 8), st.randoms(use_true_random=False))
+def test_tokens_are_grouped_as_by_a_naive_loop(count: int, k: int, chance: random.Random) -> None:
+    rows = [chance.sample(range(10), k) for _ in range(count)]
+    naive: dict[int, list[tuple[int, int]]] = {}
+    for token, row in enumerate(rows):
+        for place, expert in enumerate(row):
+            naive.setdefault(expert, []).append((token, place))
+    tokens, places = _tokens_by_expert(torch.tensor(rows))
+    assert tokens.keys() == places.keys() == naive.keys()
+    for expert, pairs in naive.items():
+        assert list(zip(tokens[expert].tolist(), places[expert].tolist(), strict=True)) == pairs
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 5, 60])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_sum_is_transformers_in_any_order(module: nn.Module, tokens: int, seed: int) -> None:
+    x, experts, weights = choice(tokens)
+    expected = module(x, experts, weights)
+    mixture = WalkedMixture(Shuffled(module, seed), Reference(), decoding=False)
+    assert same_bits(mixture(0, x, experts, weights), expected)
+
+
+def test_a_walk_is_told_who_is_wanted_most(module: nn.Module) -> None:
+    walked = Shuffled(module, 0)
+    experts, weights = torch.tensor([[0, 1], [2, 1]]), torch.tensor([[0.5, 0.25], [0.125, 2.0]], dtype=torch.bfloat16)
+    WalkedMixture(walked, Reference(), decoding=True)(5, noise(1, 2, HIDDEN), experts, weights)
+    ((layer, needed, decoding),) = walked.asked
+    assert (layer, decoding) == (5, True)
+    assert needed == {1: 2.25, 0: 0.5, 2: 0.125}
+    assert next(iter(needed)) == 1

@@ -1,0 +1,103 @@
+"""Imports run one way, as sections 3 and 6 of the design draw them; heavy packages stay where they are needed."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.project.modules import REPOSITORY, ROOTS, Module, modules, within
+
+MODULES = modules()
+SERVICES = ("zipmoe.expert_store", "zipmoe.scheduler", "zipmoe.inference")
+
+# What of zipmoe each package may import beside itself.
+BELOW: dict[str, tuple[str, ...]] = {
+    "zipmoe.v1": (),
+    "zipmoe.errors": (),
+    "zipmoe.client": ("zipmoe.errors", "zipmoe.v1"),
+    "zipmoe.arena": ("zipmoe.errors",),
+    "zipmoe.wire": ("zipmoe.errors",),
+    "zipmoe.kernels": (),
+    "zipmoe.pack": ("zipmoe.errors", "zipmoe.kernels"),
+    "zipmoe.expert_store": ("zipmoe.errors", "zipmoe.v1", "zipmoe.arena", "zipmoe.wire", "zipmoe.pack"),
+    "zipmoe.scheduler": ("zipmoe.errors", "zipmoe.v1", "zipmoe.arena", "zipmoe.wire"),
+    "zipmoe.inference": (
+        "zipmoe.errors",
+        "zipmoe.v1",
+        "zipmoe.arena",
+        "zipmoe.wire",
+        "zipmoe.pack",
+        "zipmoe.kernels",
+    ),
+    "zipmoe.synth": ("zipmoe.errors",),
+    "zipmoe.cli": ("zipmoe",),
+}
+
+PURE = (
+    "zipmoe.scheduler.policy",
+    "zipmoe.scheduler.residency",
+    "zipmoe.expert_store.size",
+    "zipmoe.pack.codec",
+    "zipmoe.arena.layout",
+    "zipmoe.inference.model",
+    "zipmoe.inference.sampling",
+)
+
+
+def package(module: Module) -> str:
+    return ".".join(module.name.split(".")[:2])
+
+
+def test_every_package_has_a_rule() -> None:
+    assert {package(module) for module in MODULES} == set(BELOW)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_a_module_imports_downwards_alone(module: Module) -> None:
+    allowed = (package(module), *BELOW[package(module)])
+    wrong = {name for name in module.imports if within(name, ("zipmoe",)) and not within(name, allowed)}
+    assert not wrong
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if within(module.name, ("zipmoe.v1",))], ids=str)
+def test_stubs_import_the_runtime_alone(module: Module) -> None:
+    foreign = {name for name in module.imports if not within(name, ("zipmoe.v1", "grpc", "google"))}
+    assert all(name.split(".")[0] in sys.stdlib_module_names for name in foreign), foreign
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_a_pure_file_neither_waits_nor_calls(name: str) -> None:
+    found = [module for module in MODULES if within(module.name, (name,))]
+    assert found
+    for module in found:
+        assert not {imported for imported in module.imports if within(imported, ("grpc", "asyncio"))}, module
+
+
+def test_torch_is_inferences_alone() -> None:
+    users = {package(module) for module in MODULES if any(within(name, ("torch",)) for name in module.imports)}
+    assert users == {"zipmoe.inference"}
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_nobody_owns_the_namespace(root: str) -> None:
+    assert (REPOSITORY / root / "zipmoe").is_dir()
+    assert not (REPOSITORY / root / "zipmoe" / "__init__.py").exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "without"),
+    [
+        ("zipmoe.expert_store.worker", {"torch", "numpy", "grpc", "asyncio"}),
+        ("zipmoe.expert_store.__main__", {"torch", "numpy"}),
+        ("zipmoe.scheduler.__main__", {"torch", "numpy"}),
+        (
+            "zipmoe.client",
+            {"torch", "numpy", "zipmoe.wire", "zipmoe.arena", "zipmoe.pack", "zipmoe.kernels", *SERVICES},
+        ),
+        ("zipmoe.cli.main", {"torch"}),
+    ],
+)
+def test_importing_brings_nothing_heavy(module: str, without: set[str]) -> None:
+    script = f"import sys, {module}; print(*sys.modules)"
+    imported = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert without.isdisjoint(imported.stdout.split())
