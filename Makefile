@@ -24,7 +24,7 @@ check: .venv/dev
 	$(bin)/mypy proto client services tests examples benchmarks models/demo
 
 proto: .venv/dev
-	PYTHON=$(bin)/python proto/generate.sh
+	PYTHON=$(abspath $(bin)/python) proto/generate.sh
 
 bench: .venv/dev
 	$(bin)/python -m benchmarks.walk

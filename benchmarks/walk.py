@@ -1,4 +1,4 @@
-"""What a hit costs: decoding over leased experts in the arena against the same experts held in plain memory.
+"""What a hit costs: decoding over leased experts against the same experts held for good.
 
     python -m benchmarks.walk            (make bench)
 
@@ -24,7 +24,7 @@ from torch import Tensor
 from zipmoe.arena.leases import Leases
 from zipmoe.inference.experts import Experts
 from zipmoe.inference.mixture import WalkedMixture
-from zipmoe.inference.model.arithmetic import ExpertWeights
+from zipmoe.inference.model.weight import ExpertWeights
 from zipmoe.pack.writer import pack
 
 ROOT = Path(__file__).parent.parent
@@ -34,7 +34,7 @@ TOKENS, ROUNDS, LOCKS = 64, 9, 20_000
 
 
 class Held(Experts):
-    """The same experts, copied into this process: no look-up in the arena, no lease, no count."""
+    """The same experts where they lie, for good: no look-up in the directory, no lease, no count."""
 
     def __init__(self, weights: Mapping[int, ExpertWeights], experts: int) -> None:
         self._weights = weights
@@ -51,8 +51,7 @@ def held(local: LocalModel) -> Held:
     weights = {}
     for layer in range(header.layers):
         for expert, found in local.experts.walk(layer, dict.fromkeys(range(header.experts), 1.0), decoding=False):
-            copied = ExpertWeights(found.gate_up.clone(), found.down.clone())
-            weights[layer * header.experts + expert] = copied
+            weights[layer * header.experts + expert] = found
     return Held(weights, header.experts)
 
 

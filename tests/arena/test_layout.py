@@ -9,15 +9,20 @@ from hypothesis import strategies as st
 
 from tests.arena.shapes import header
 from zipmoe.arena import layout
-from zipmoe.arena.layout import PAGE, RECORD_BYTES, USE_BYTES, Header, Pool, same_epoch, whole
+from zipmoe.arena.layout import PAGE, RECORD_BYTES, USE_BYTES, Header, Pool, round_up, same_epoch, whole
 from zipmoe.errors import StaleEpoch
 
 U32, U64 = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
 HEX = st.text("0123456789abcdef", min_size=1, max_size=32)
 
-headers = st.builds(Header, U32, U32, U32, U64, U64, HEX)
+headers = st.builds(Header, U32, U32, U32, U64, U64, U64, HEX)
 shapes = st.builds(
-    header, st.integers(1, 300), st.integers(1, 64), st.integers(1, 256), st.integers(1, 3 * 2048 * 1024)
+    header,
+    st.integers(1, 300),
+    st.integers(1, 64),
+    st.integers(1, 256),
+    st.integers(1, 3 * 2048 * 1024),
+    st.sampled_from([0, 100, 1 << 20]),
 )
 
 
@@ -82,9 +87,9 @@ def test_regions_start_on_pages_and_do_not_overlap(shape: Header) -> None:
 
 @given(shapes)
 def test_a_slot_takes_an_expert_and_each_of_its_halves_a_plane(shape: Header) -> None:
-    assert shape.slot_bytes >= 2 * shape.weights
-    assert shape.slot_bytes // 2 >= shape.weights
-    assert shape.slot_bytes // 2 % PAGE == 0
+    upper = shape.slot_bytes - round_up(shape.weights)
+    assert upper % PAGE == 0
+    assert upper >= (shape.part or shape.weights)
 
 
 @given(st.integers(1, 50), st.integers(0, PAGE))

@@ -18,6 +18,7 @@ from zipmoe.arena.arena import Arena
 from zipmoe.expert_store.pool import Load, Pool
 from zipmoe.expert_store.size import arena_header
 from zipmoe.expert_store.task import Task, Urgency
+from zipmoe.kernels import Packed4, unpack4
 from zipmoe.pack.reader import Pack
 
 LAYERS, EXPERTS, HIDDEN = 2, 4, 64
@@ -31,9 +32,9 @@ class Bench:
 
     @classmethod
     @contextmanager
-    def over(cls, checkpoint: Path, pack: Path, folder: Path) -> Iterator[Self]:
+    def over(cls, checkpoint: Path, pack: Path, folder: Path, resident: str = "bf16") -> Iterator[Self]:
         with Pack.open(pack) as opened:
-            arena = Arena.create(folder / "arena", arena_header(opened, "100%"))
+            arena = Arena.create(folder / "arena", arena_header(opened, "100%", resident))
             yield cls(opened, arena, load_file(checkpoint / "model.safetensors"))
 
     def original(self, number: int) -> bytes:
@@ -47,15 +48,20 @@ class Bench:
 
     def task(self, number: int, slot: int) -> Task:
         blob = self.pack.expert(*divmod(number, EXPERTS))
-        return Task(self.place(slot), self.arena.header.slot_bytes, blob.to_wire())
+        return Task(self.place(slot), self.arena.header.slot_bytes, self.arena.header.part > 0, blob.to_wire())
 
     def place(self, slot: int) -> int:
         return layout.whole(self.arena.header).slot_offset(slot)
 
     def slot(self, slot: int) -> bytes:
-        """What lies in a slot now."""
-        place = self.place(slot)
-        return self.arena.memory[place : place + 2 * self.arena.header.weights].tobytes()
+        """The words that lie in a slot now."""
+        place, header = self.place(slot), self.arena.header
+        if not header.part:
+            return self.arena.memory[place : place + 2 * header.weights].tobytes()
+        memory = self.arena.memory[place : place + header.slot_bytes]
+        words = torch.empty(1, header.weights, dtype=torch.bfloat16)
+        unpack4(Packed4(memory, memory[layout.round_up(header.weights) :], 0, 1, header.weights), words, 1)
+        return words.view(torch.uint8).numpy().tobytes()
 
     @asynccontextmanager
     async def pool(self, workers: int = 1, experts_file: Path | None = None) -> AsyncIterator[Pool]:

@@ -49,6 +49,13 @@ def small_pack(checkpoint: Path) -> Path:
 
 
 @pytest.fixture
+def packed_bench(checkpoint: Path, small_pack: Path) -> Iterator[Bench]:
+    """Its experts stay in pack4."""
+    with shared_folder() as folder, Bench.over(checkpoint, small_pack, folder, "pack4") as bench:
+        yield bench
+
+
+@pytest.fixture
 def bench(checkpoint: Path, small_pack: Path) -> Iterator[Bench]:
     with shared_folder() as folder, Bench.over(checkpoint, small_pack, folder) as bench:
         yield bench

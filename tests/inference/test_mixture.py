@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from tests.inference.family import EXPERTS, HIDDEN, TOP, config, noise, same_bits, theirs
 from zipmoe.inference.experts import Experts
 from zipmoe.inference.mixture import WalkedMixture, _tokens_by_expert
-from zipmoe.inference.model.arithmetic import ExpertWeights, Reference
+from zipmoe.inference.model.arithmetic import Reference
+from zipmoe.inference.model.weight import ExpertWeights, PlainExpert
 
 
 class Shuffled(Experts):
@@ -30,7 +31,7 @@ class Shuffled(Experts):
         assert isinstance(gate_up, Tensor)
         assert isinstance(down, Tensor)
         for expert in self._chance.sample(list(needed), len(needed)):
-            yield expert, ExpertWeights(gate_up[expert], down[expert])
+            yield expert, PlainExpert(gate_up[expert], down[expert])
 
 
 @pytest.fixture(scope="module")
@@ -66,14 +67,14 @@ def test_tokens_are_grouped_as_by_a_naive_loop(count: int, k: int, chance: rando
 def test_the_sum_is_transformers_in_any_order(module: nn.Module, tokens: int, seed: int) -> None:
     x, experts, weights = choice(tokens)
     expected = module(x, experts, weights)
-    mixture = WalkedMixture(Shuffled(module, seed), Reference(), decoding=False)
+    mixture = WalkedMixture(Shuffled(module, seed), Reference(threads=2), decoding=False)
     assert same_bits(mixture(0, x, experts, weights), expected)
 
 
 def test_a_walk_is_told_who_is_wanted_most(module: nn.Module) -> None:
     walked = Shuffled(module, 0)
     experts, weights = torch.tensor([[0, 1], [2, 1]]), torch.tensor([[0.5, 0.25], [0.125, 2.0]], dtype=torch.bfloat16)
-    WalkedMixture(walked, Reference(), decoding=True)(5, noise(1, 2, HIDDEN), experts, weights)
+    WalkedMixture(walked, Reference(threads=2), decoding=True)(5, noise(1, 2, HIDDEN), experts, weights)
     ((layer, needed, decoding),) = walked.asked
     assert (layer, decoding) == (5, True)
     assert needed == {1: 2.25, 0: 0.5, 2: 0.125}

@@ -14,7 +14,8 @@ hashes = st.integers(0, (1 << 64) - 1)
 def blobs(draw: st.DrawFn) -> Blob:
     weights = draw(st.integers(0, 4 * CHUNK))
     sizes = tuple(draw(st.integers(1, length)) for _, length in chunks(weights))
-    return Blob(PAGE * draw(st.integers(0, 1 << 30)), weights, sizes, draw(hashes), draw(hashes), draw(hashes))
+    offset, escapes = PAGE * draw(st.integers(0, 1 << 30)), draw(st.integers(0, weights))
+    return Blob(offset, weights, sizes, escapes, draw(hashes), draw(hashes), draw(hashes))
 
 
 @given(blobs())
@@ -52,12 +53,13 @@ def test_rubbish_is_a_value_error(wire: object) -> None:
 @pytest.mark.parametrize(
     "wire",
     [
-        [1, 5, [5], 0, 0, 0],  # not at a page
-        [0, 5, [6], 0, 0, 0],  # larger than what is stored as it is
-        [0, 5, [], 0, 0, 0],  # too few chunks
-        [0, 1 << 63, [1], 0, 0, 0],
-        [0, 5, [5], 0, 0, 1 << 64],
-        [0, 5, [5], 0, 0],
+        [1, 5, [5], 0, 0, 0, 0],  # not at a page
+        [0, 5, [6], 0, 0, 0, 0],  # larger than what is stored as it is
+        [0, 5, [], 0, 0, 0, 0],  # too few chunks
+        [0, 1 << 63, [1], 0, 0, 0, 0],
+        [0, 5, [5], 6, 0, 0, 0],
+        [0, 5, [5], 0, 0, 0, 1 << 64],
+        [0, 5, [5], 0, 0, 0],
         "no blob",
     ],
 )

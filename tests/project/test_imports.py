@@ -29,7 +29,8 @@ BELOW: dict[str, tuple[str, ...]] = {
         "zipmoe.pack",
         "zipmoe.kernels",
     ),
-    "zipmoe.synth": ("zipmoe.errors",),
+    # It writes what a pack is made of.
+    "zipmoe.synth": ("zipmoe.errors", "zipmoe.pack"),
     "zipmoe.cli": ("zipmoe",),
 }
 

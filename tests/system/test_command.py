@@ -1,6 +1,7 @@
 """The `zipmoe` command, as a person uses it."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -86,8 +87,7 @@ def test_killed_up_takes_its_services_along_and_comes_back_warm(demo_pack: Path,
         while services(run):
             assert time.monotonic() < deadline, "services outlive their supervisor"
     with up(demo_pack, run) as process:
-        assert "took" not in zipmoe("status", "--run", run).stdout
-        assert "38 experts resident" in zipmoe("status", "--run", run).stdout
+        assert re.search(r"[1-9]\d* experts (as BF16|in pack4)", zipmoe("status", "--run", run).stdout)
         process.terminate()
         assert process.wait(30) == 0
 

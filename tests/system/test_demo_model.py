@@ -7,6 +7,7 @@ import pytest
 from safetensors import safe_open
 
 from zipmoe.pack.codec import CODECS
+from zipmoe.pack.reader import Pack
 from zipmoe.pack.verify import verify
 from zipmoe.pack.writer import pack
 
@@ -22,6 +23,14 @@ def test_every_tensor_is_the_checkpoints_bits(demo_checkpoint: Path, tmp_path: P
     assert verified.tensors == tensors
     sizes = sum(file.stat().st_size for file in (tmp_path / "demo.zipmoe").iterdir())
     assert sizes < (0.72 if codec == "zstd" else 1.01) * verified.bytes
+
+
+def test_trained_weights_stay_resident_in_12_bits(demo_pack: Path) -> None:
+    with Pack.open(demo_pack) as opened:
+        shape = opened.geometry
+        assert opened.part_bytes < 0.6 * shape.weights
+        blobs = [blob for layer in opened.manifest.experts for blob in layer]
+    assert sum(blob.escapes for blob in blobs) < 0.005 * shape.weights * len(blobs)
 
 
 def test_it_is_small_and_beats_xz(demo_checkpoint: Path) -> None:

@@ -69,7 +69,7 @@ def test_a_tmpfs_that_is_too_small(demo_pack: Path, small_tmpfs: Path) -> None:
 
 def test_an_arena_of_another_model(demo_pack: Path) -> None:
     with Stack(demo_pack) as stack, Pack.open(demo_pack) as pack:
-        other = dataclasses.replace(arena_header(pack, "30%"), fingerprint="0" * 32)
+        other = dataclasses.replace(arena_header(pack, "30%", "auto"), fingerprint="0" * 32)
         Arena.create(stack.places.arena, other)
         stack.start("expert_store")
         assert stack.wait("expert_store") == 1

@@ -34,9 +34,9 @@ class SlotRef(_message.Message):
     def __init__(self, offset: _Optional[int] = ..., length: _Optional[int] = ...) -> None: ...
 
 class Placement(_message.Message):
-    __slots__ = ("expert", "full")
+    __slots__ = ("expert", "slot")
     EXPERT_FIELD_NUMBER: _ClassVar[int]
-    FULL_FIELD_NUMBER: _ClassVar[int]
+    SLOT_FIELD_NUMBER: _ClassVar[int]
     expert: ExpertId
-    full: SlotRef
-    def __init__(self, expert: _Optional[_Union[ExpertId, _Mapping]] = ..., full: _Optional[_Union[SlotRef, _Mapping]] = ...) -> None: ...
+    slot: SlotRef
+    def __init__(self, expert: _Optional[_Union[ExpertId, _Mapping]] = ..., slot: _Optional[_Union[SlotRef, _Mapping]] = ...) -> None: ...

@@ -40,13 +40,14 @@ class GetCacheStatusRequest(_message.Message):
     def __init__(self, list_experts: _Optional[bool] = ...) -> None: ...
 
 class GetCacheStatusResponse(_message.Message):
-    __slots__ = ("arena", "epoch", "experts", "slots", "slot_bytes", "full", "loading", "leased", "uses", "misses", "evictions", "bytes_read", "hit_rate", "resident")
+    __slots__ = ("arena", "epoch", "experts", "slots", "slot_bytes", "full", "compressed", "loading", "leased", "uses", "misses", "evictions", "bytes_read", "hit_rate", "resident")
     ARENA_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     EXPERTS_FIELD_NUMBER: _ClassVar[int]
     SLOTS_FIELD_NUMBER: _ClassVar[int]
     SLOT_BYTES_FIELD_NUMBER: _ClassVar[int]
     FULL_FIELD_NUMBER: _ClassVar[int]
+    COMPRESSED_FIELD_NUMBER: _ClassVar[int]
     LOADING_FIELD_NUMBER: _ClassVar[int]
     LEASED_FIELD_NUMBER: _ClassVar[int]
     USES_FIELD_NUMBER: _ClassVar[int]
@@ -61,6 +62,7 @@ class GetCacheStatusResponse(_message.Message):
     slots: int
     slot_bytes: int
     full: int
+    compressed: int
     loading: int
     leased: int
     uses: int
@@ -69,4 +71,4 @@ class GetCacheStatusResponse(_message.Message):
     bytes_read: int
     hit_rate: float
     resident: _containers.RepeatedCompositeFieldContainer[_expert_pb2.ExpertId]
-    def __init__(self, arena: _Optional[str] = ..., epoch: _Optional[int] = ..., experts: _Optional[int] = ..., slots: _Optional[int] = ..., slot_bytes: _Optional[int] = ..., full: _Optional[int] = ..., loading: _Optional[int] = ..., leased: _Optional[int] = ..., uses: _Optional[int] = ..., misses: _Optional[int] = ..., evictions: _Optional[int] = ..., bytes_read: _Optional[int] = ..., hit_rate: _Optional[float] = ..., resident: _Optional[_Iterable[_Union[_expert_pb2.ExpertId, _Mapping]]] = ...) -> None: ...
+    def __init__(self, arena: _Optional[str] = ..., epoch: _Optional[int] = ..., experts: _Optional[int] = ..., slots: _Optional[int] = ..., slot_bytes: _Optional[int] = ..., full: _Optional[int] = ..., compressed: _Optional[int] = ..., loading: _Optional[int] = ..., leased: _Optional[int] = ..., uses: _Optional[int] = ..., misses: _Optional[int] = ..., evictions: _Optional[int] = ..., bytes_read: _Optional[int] = ..., hit_rate: _Optional[float] = ..., resident: _Optional[_Iterable[_Union[_expert_pb2.ExpertId, _Mapping]]] = ...) -> None: ...

@@ -18,7 +18,10 @@ class State(IntEnum):
     """How much of an expert is resident (the ZipMoE paper's cache states)."""
 
     ABSENT = 0
+    # As BF16 words.
     FULL = 1
+    # Sign-mantissas and exponents in pack4, multiplied as they are.
+    COMPRESSED = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,8 @@ class Directory:
     def __init__(self, memory: memoryview, header: Header, start: int = 0) -> None:
         self._memory = memory
         self._first = header.directory_offset - start
+        # All experts of an arena are resident in the same form.
+        self._resident = State.COMPRESSED if header.part else State.FULL
         self.records = header.records
 
     def read(self, expert: int) -> Record:
@@ -43,17 +48,21 @@ class Directory:
         return Record(State(state), generation, offset)
 
     def publish(self, expert: int, offset: int) -> None:
-        """Says that the full expert lies at `offset`. Only for the scheduler, under the record's exclusive lock."""
+        """Says that the expert lies at `offset`, complete. For the scheduler, under the record's exclusive lock."""
         place, generation = self._first + expert * RECORD_BYTES, self.read(expert).generation
         # The state comes last: a scheduler killed in between leaves an absent expert, not one in the wrong place.
         _RECORD.pack_into(self._memory, place, State.ABSENT, generation + 1, offset)
-        _STATE.pack_into(self._memory, place, State.FULL)
+        _STATE.pack_into(self._memory, place, self._resident)
 
     def withdraw(self, expert: int) -> None:
         """Says that the expert is absent. Only for the scheduler, under the record's exclusive lock."""
         _STATE.pack_into(self._memory, self._first + expert * RECORD_BYTES, State.ABSENT)
 
     def resident_offset(self, expert: int) -> int:
-        """Where the full expert lies, or 0 (never a slot) where it does not. The hot path's read: allocates nothing."""
-        state, _, offset = _RECORD.unpack_from(self._memory, self._first + expert * RECORD_BYTES)
-        return offset if state == State.FULL else 0
+        """Where the expert lies, or 0 (never a slot) where it does not."""
+        return self.resident(expert)[0]
+
+    def resident(self, expert: int) -> tuple[int, int]:
+        """(offset, generation); the offset is 0 where the expert is absent. The hot path's read."""
+        state, generation, offset = _RECORD.unpack_from(self._memory, self._first + expert * RECORD_BYTES)
+        return (offset if state else 0), generation

@@ -14,7 +14,7 @@ RECORD_BYTES: Final = 64
 USE_BYTES: Final = 32
 
 _MAGIC: Final = b"ZIPMOE\x00A"
-_HEADER: Final = struct.Struct("<8sIIIxxxxQQQ32s")
+_HEADER: Final = struct.Struct("<8sIIIxxxxQQQQ32s")
 _PARTITION: Final = struct.Struct("<QQQQ")
 _CHECKSUM: Final = struct.Struct("<Q")
 
@@ -25,11 +25,16 @@ def round_up(size: int, unit: int = PAGE) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What an arena is for and how large it is. `size` in bytes; `weights` is the number of BF16 words in an expert."""
+    """What an arena is for and how large it is. `size` in bytes; `weights` is the number of BF16 words in an expert.
+
+    `part` tells how experts lie in their slots: 0 as BF16 words, else in pack4, sign-mantissas and then an exponent
+    part of at most so many bytes.
+    """
 
     layers: int
     experts: int
     weights: int
+    part: int
     size: int
     epoch: int
     fingerprint: str
@@ -40,8 +45,9 @@ class Header:
 
     @property
     def slot_bytes(self) -> int:
-        """Room for an expert as BF16; its upper half takes the sign-mantissa plane, so each half ends on a page."""
-        return 2 * round_up(self.weights)
+        """Room for an expert. The sign-mantissas are read straight from disk: into the first half of a packed slot, or
+        the upper half of a BF16 one, to be merged there; so each half starts on a page."""
+        return round_up(self.weights) + round_up(self.part or self.weights)
 
     @property
     def directory_offset(self) -> int:
@@ -67,6 +73,7 @@ class Header:
             self.layers,
             self.experts,
             self.weights,
+            self.part,
             self.size,
             self.epoch,
             self.fingerprint.encode(),
@@ -78,11 +85,11 @@ class Header:
         """The header in `page`, or None where there is none: another version's, half-written, or no arena at all."""
         if len(page) < _HEADER.size + _CHECKSUM.size:
             return None
-        magic, version, layers, experts, weights, size, epoch, fingerprint = _HEADER.unpack_from(page)
+        magic, version, layers, experts, weights, part, size, epoch, fingerprint = _HEADER.unpack_from(page)
         (checksum,) = _CHECKSUM.unpack_from(page, _HEADER.size)
         if (magic, version) != (_MAGIC, LAYOUT_VERSION) or checksum != xxh3_64_intdigest(page[: _HEADER.size]):
             return None
-        return cls(layers, experts, weights, size, epoch, fingerprint.decode().rstrip("\0"))
+        return cls(layers, experts, weights, part, size, epoch, fingerprint.decode().rstrip("\0"))
 
 
 @dataclass(frozen=True, slots=True)

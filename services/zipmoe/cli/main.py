@@ -59,6 +59,9 @@ def up(
             envvar="ZIPMOE_ARENA_SIZE", help="Memory for experts: 6GiB, 300MB, or a share of the experts in BF16."
         ),
     ] = "50%",
+    resident: Annotated[
+        str, typer.Option(help="Experts in memory: pack4, bf16, or what is smaller (auto).", metavar="FORM")
+    ] = "auto",
     mode: Annotated[
         str, typer.Option(help="fast, or reference: bit-identical to transformers' eager BF16.", metavar="MODE")
     ] = "fast",
@@ -72,7 +75,7 @@ def up(
     """Start the three services, keep them running, stop them with Ctrl-C or SIGTERM."""
     from zipmoe.cli.up import up
 
-    up(packed, arena_size, mode, workers, threads, listen, run)
+    up(packed, arena_size, resident, mode, workers, threads, listen, run)
 
 
 @cli.command()
@@ -103,6 +106,44 @@ def status(run: RunOption = None) -> None:
     from zipmoe.cli.status import status
 
     status(run)
+
+
+@cli.command()
+def synth(
+    out: Annotated[Path, typer.Argument(help="The checkpoint folder to be made, or with --measure, to be measured.")],
+    like: Annotated[
+        str | None,
+        typer.Option(help="olmoe-1b-7b, qwen1.5-moe, deepseek-v2-lite, or tiny (a few MB).", metavar="MODEL"),
+    ] = None,
+    layers: Annotated[
+        int | None, typer.Option(help="Only so many layers.", min=1, show_default="as many as the model")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal bytes.", min=0)] = 0,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Run OUT on random tokens and compare its routing with published ones.")
+    ] = False,
+    requests: Annotated[int, typer.Option(help="With --measure: requests.", min=1)] = 64,
+    tokens: Annotated[int, typer.Option(help="With --measure: tokens of a request.", min=1)] = 64,
+) -> None:
+    """Make a checkpoint of random weights in a real model's shape, for benchmarks without a download.
+
+    Real are names, shapes, config.json, BF16, and near enough the entropy of the exponents and, for olmoe-1b-7b and
+    tiny, the statistics of the routing: how unequal experts are used, over all requests and within one, and how many
+    of its experts a token shares with the one before it. Nothing published says that of OLMoE: the figures are those
+    of DeepSeek-V2-Lite, and of Qwen3-30B-A3B for neighbours. Not real is everything else: the model knows nothing,
+    what it writes means nothing, its tokenizer was never trained, which experts go together is chance, and all layers
+    are alike. Neighbours share less in tiny than they should. The routing of qwen1.5-moe and deepseek-v2-lite was not
+    measured, and the attention of the latter does not prefer near tokens.
+    """
+    from zipmoe.cli.synth import measure as run_measure
+    from zipmoe.cli.synth import synth as run_synth
+
+    if measure:
+        run_measure(out, requests, tokens)
+    elif like is None:
+        raise typer.BadParameter("say which model: --like olmoe-1b-7b, for example", param_hint="--like")
+    else:
+        run_synth(like, layers, seed, out)
 
 
 def app() -> None:

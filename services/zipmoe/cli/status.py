@@ -30,9 +30,10 @@ def _table(cache: scheduler_pb2.GetCacheStatusResponse) -> Table:
     for name, value in (
         ("experts", f"{cache.experts}"),
         ("slots", f"{cache.slots} of {cache.slot_bytes / 2**20:.2f} MiB"),
-        ("full", f"{cache.full} experts resident"),
+        ("full", f"{cache.full} experts as BF16"),
+        ("compressed", f"{cache.compressed} experts in pack4"),
         ("loading", f"{cache.loading}"),
-        ("absent", f"{cache.experts - cache.full - cache.loading}"),
+        ("absent", f"{cache.experts - cache.full - cache.compressed - cache.loading}"),
         ("leased now", f"{cache.leased}"),
         ("uses", f"{cache.uses} since the arena was made"),
         ("hit rate", f"{cache.hit_rate:.1%} since the scheduler started, {cache.misses} misses"),

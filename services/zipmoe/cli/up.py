@@ -22,6 +22,7 @@ from zipmoe.wire.places import Places, default_run
 def up(
     packed: Path,
     arena_size: str,
+    resident: str,
     mode: str,
     workers: int | None,
     threads: int | None,
@@ -31,10 +32,11 @@ def up(
     places = Places.under(run or default_run())
     console = Console(stderr=True)
     with only_instance(f"unix:{places.run}/up.sock"):
-        console.print(_plan(packed, arena_size))
+        console.print(_plan(packed, arena_size, resident))
         where = ("--run", str(places.run), "--arena", str(places.arena))
+        size = ("--arena-size", arena_size, "--resident", resident)
         commands = (
-            _service("expert_store", "--pack", packed, "--arena-size", arena_size, "--workers", workers, *where),
+            _service("expert_store", "--pack", packed, *size, "--workers", workers, *where),
             _service("scheduler", *where),
             _service("inference", "--pack", packed, "--mode", mode, "--threads", threads, "--listen", listen, *where),
         )
@@ -71,14 +73,16 @@ def _service(name: str, *options: object) -> Command:
     return Command(name, (sys.executable, "-m", f"zipmoe.{name}", *given))
 
 
-def _plan(packed: Path, arena_size: str) -> Table:
+def _plan(packed: Path, arena_size: str, resident: str) -> Table:
     """What is about to be served, before anything is loaded. Raises what is wrong with the pack or the size."""
     with Pack.open(packed) as pack:
-        shape, header = pack.geometry, arena_header(pack, arena_size)
+        shape, header = pack.geometry, arena_header(pack, arena_size, resident)
         slots = whole(header).slots
         table = Table(title=f"{packed} · {shape.family}", show_header=False, title_justify="left")
         table.add_row("experts", f"{shape.layers} layers of {shape.experts}")
         table.add_row("in BF16", f"{header.records * shape.weights * 2 / 2**20:.1f} MiB")
         table.add_row("on disk", f"{pack.experts_path.stat().st_size / 2**20:.1f} MiB, {pack.codec}")
-        table.add_row("arena", f"{header.size / 2**20:.1f} MiB: {slots} experts, {slots / header.records:.0%} of them")
+        form = "pack4" if header.part else "bf16"
+        share = f"{slots} experts, {slots / header.records:.0%} of them, as {form}"
+        table.add_row("arena", f"{header.size / 2**20:.1f} MiB: {share}")
         return table

@@ -27,6 +27,7 @@ class StoreConfig:
     pack: Path
     places: Places
     arena_size: str
+    resident: str
     workers: int
 
     @classmethod
@@ -42,6 +43,13 @@ class StoreConfig:
             help="memory for experts: 6GiB, 300MiB, or a share of the model's experts in BF16 [%(default)s]",
         )
         parser.add_argument(
+            "--resident",
+            choices=("auto", "pack4", "bf16"),
+            default=os.environ.get("ZIPMOE_RESIDENT", "auto"),
+            help="how experts lie in memory: pack4 (12 bits a weight, multiplied as it is), bf16, or what is smaller "
+            "[%(default)s]",
+        )
+        parser.add_argument(
             "--workers",
             type=int,
             choices=range(1, MOST_WORKERS + 1),
@@ -51,12 +59,13 @@ class StoreConfig:
         )
         places.add_arguments(parser)
         arguments = parser.parse_args()
-        return cls(arguments.pack, places.from_arguments(arguments), arguments.arena_size, arguments.workers)
+        where = places.from_arguments(arguments)
+        return cls(arguments.pack, where, arguments.arena_size, arguments.resident, arguments.workers)
 
 
 async def serve(config: StoreConfig) -> None:
     with only_instance(config.places.expert_store), Pack.open(config.pack) as pack:
-        wanted = arena_header(pack, config.arena_size)
+        wanted = arena_header(pack, config.arena_size, config.resident)
         await until_writers_are_gone(Leases(config.places.arena))
         arena = Arena.create(config.places.arena, wanted)
         pool = Pool(pack.experts_path, pack.codec, config.places.arena, config.workers)

@@ -59,7 +59,7 @@ class ExpertStoreService(expert_store_pb2_grpc.ExpertStoreServiceServicer):
         )
 
     async def _load(self, placement: expert_pb2.Placement, urgency: Urgency) -> expert_store_pb2.LoadExpertsResponse:
-        named, slot = placement.expert, placement.full
+        named, slot = placement.expert, placement.slot
         outcome = await self._store.load(named.layer, named.expert, slot.offset, slot.length, urgency)
         return _to_pb(named, outcome)
 

@@ -16,10 +16,14 @@ _SHARE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 FEWEST_SLOTS: Final = 2
 
 
-def arena_header(pack: Pack, size: str) -> Header:
-    """What an arena of `size` for this pack would be like, see `arena_bytes`. It has no epoch yet."""
+def arena_header(pack: Pack, size: str, resident: str) -> Header:
+    """What an arena of `size` (see `arena_bytes`) for this pack would be like, its experts resident as `pack4`, as
+    `bf16`, or as what is smaller of the two (`auto`). It has no epoch yet."""
     shape = pack.geometry
-    empty = Header(shape.layers, shape.experts, shape.weights, size=0, epoch=0, fingerprint=pack.fingerprint)
+    full = Header(shape.layers, shape.experts, shape.weights, 0, size=0, epoch=0, fingerprint=pack.fingerprint)
+    packed = replace(full, part=pack.part_bytes)
+    smaller = min(packed, full, key=lambda header: header.slot_bytes)
+    empty = {"auto": smaller, "pack4": packed, "bf16": full}[resident]
     return replace(empty, size=arena_bytes(size, empty))
 
 

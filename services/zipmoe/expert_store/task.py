@@ -17,14 +17,16 @@ class Urgency(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Bring the expert that `blob` describes (a Blob as plain lists) to the slot at these bytes of the arena."""
+    """Bring the expert that `blob` describes (a Blob as plain lists) to the slot at these bytes of the arena, there to
+    lie in pack4 or, if not `packed`, as BF16."""
 
     offset: int
     length: int
+    packed: bool
     blob: list[Any]
 
     def to_bytes(self) -> bytes:
-        return bytes(msgpack.packb((self.offset, self.length, self.blob)))
+        return bytes(msgpack.packb((self.offset, self.length, self.packed, self.blob)))
 
     @classmethod
     def from_bytes(cls, message: bytes) -> Self:

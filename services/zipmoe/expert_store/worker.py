@@ -19,7 +19,7 @@ from zipmoe.expert_store.task import Outcome, Result, Task
 from zipmoe.pack.blob import Blob
 from zipmoe.pack.codec import Codec, codec
 from zipmoe.pack.file import PackFile
-from zipmoe.pack.restore import Scratch, restore
+from zipmoe.pack.restore import Scratch, restore, restore_packed
 
 # A message is one datagram: a task's blob lists the sizes of its chunks, about 5 bytes a million weights.
 LARGEST_MESSAGE = 1 << 16
@@ -51,7 +51,8 @@ def _map(path: str) -> memoryview:
 
 def _do(task: Task, slot: memoryview, file: PackFile, codec: Codec, scratch: Scratch) -> Outcome:
     try:
-        restored = restore(file, Blob.from_wire(task.blob), codec, slot, scratch)
+        bring = restore_packed if task.packed else restore
+        restored = bring(file, Blob.from_wire(task.blob), codec, slot, scratch)
     except CorruptExpert as error:
         return Outcome(Result.CORRUPT, str(error))
     except OSError as error:

@@ -21,8 +21,9 @@ from zipmoe.arena.leases import Leases
 from zipmoe.arena.use import UseTable
 from zipmoe.errors import ServiceRestarting
 from zipmoe.inference.acquisition import Acquisition
-from zipmoe.inference.model.arithmetic import ExpertWeights
+from zipmoe.inference.model.weight import ExpertWeights, PackedExpert, PlainExpert
 from zipmoe.inference.scheduler_client import SchedulerClient
+from zipmoe.inference.weights import packed_matrix
 
 
 class Interrupted(ServiceRestarting):
@@ -54,7 +55,8 @@ class Experts:
         self._hidden = hidden
         self._client = client
         self._loop = asyncio.get_running_loop()
-        self._views: dict[int, ExpertWeights] = {}
+        # By expert: the generation of the record they were made for, and the weights.
+        self._views: dict[int, tuple[int, ExpertWeights]] = {}
         self._acquisition: Acquisition | None = None
         self._interrupted = False
 
@@ -110,22 +112,32 @@ class Experts:
         """The expert's weights under a lease, or None (and no lease) if it is absent or being changed."""
         if not self._leases.lease(number):
             return None
-        offset = self._directory.resident_offset(number)
+        offset, generation = self._directory.resident(number)
         if not offset:
             self._leases.release(number)
             return None
-        return self._views.get(offset) or self._view(offset)
+        seen, weights = self._views.get(number, (0, None))
+        if weights is None or seen != generation:
+            weights = self._view(offset)
+            self._views[number] = generation, weights
+        return weights
 
     def _view(self, offset: int) -> ExpertWeights:
-        """The weights of whichever expert lies in the slot at `offset`: made once a slot, kept for good."""
+        """The weights of the expert that lies at `offset`: made once for as long as it stays there."""
+        weights, hidden = self.header.weights, self._hidden
+        inner = weights // (3 * hidden)
+        if self.header.part:
+            slot = self._memory[offset : offset + self.header.slot_bytes]
+            return PackedExpert(
+                packed_matrix(slot, weights, 0, 2 * inner, hidden),
+                packed_matrix(slot, weights, 2 * inner * hidden, hidden, inner),
+            )
         with warnings.catch_warnings():
             # The arena is mapped read-only, and torch would rather it were not.
             warnings.filterwarnings("ignore", "The given buffer is not writable")
-            words = torch.frombuffer(self._memory, dtype=torch.bfloat16, count=self.header.weights, offset=offset)
-        gate_up, down = words.tensor_split([2 * self.header.weights // 3])
-        weights = ExpertWeights(gate_up.view(-1, self._hidden), down.view(self._hidden, -1))
-        self._views[offset] = weights
-        return weights
+            words = torch.frombuffer(self._memory, dtype=torch.bfloat16, count=weights, offset=offset)
+        gate_up, down = words.tensor_split([2 * inner * hidden])
+        return PlainExpert(gate_up.view(2 * inner, hidden), down.view(hidden, inner))
 
     def _acquire(self, missing: list[int], decoding: bool) -> None:
         self._count(misses=len(missing))

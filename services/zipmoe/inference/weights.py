@@ -1,23 +1,50 @@
-"""Dense weights: everything of a model that is not an expert, brought from its pack into this process's own memory."""
+"""Dense weights: everything of a model that is not an expert, brought from its pack into this process's own memory.
+
+Matrices stay packed wherever that is smaller, and are multiplied so.
+"""
 
 import mmap
 
 import torch
 from torch import Tensor
 
-from zipmoe.pack.blob import slot_bytes
+from zipmoe.inference.model.weight import DenseWeights, Weight
+from zipmoe.kernels import Packed4
+from zipmoe.pack.blob import Blob, packed_offset, slot_bytes
 from zipmoe.pack.codec import codec
 from zipmoe.pack.reader import Pack
-from zipmoe.pack.restore import Scratch, restore
+from zipmoe.pack.restore import Scratch, restore, restore_packed
 
 
-def load_dense(pack: Pack) -> dict[str, Tensor]:
-    """All dense tensors by their names in the checkpoint, BF16. Raises CorruptExpert where the pack is damaged."""
-    tensors, decoder = {}, codec(pack.codec)
+def load_dense(pack: Pack) -> DenseWeights:
+    """Raises CorruptExpert where the pack is damaged."""
+    matrices: dict[str, Weight] = {}
+    vectors: dict[str, Tensor] = {}
+    decoder = codec(pack.codec)
     with Scratch() as scratch:
-        for name, dense in pack.dense.items():
-            # Mapped memory starts on a page, as reading past the page cache needs.
-            memory = memoryview(mmap.mmap(-1, slot_bytes(dense.blob.weights)))
-            restore(pack.dense_file, dense.blob, decoder, memory, scratch)
-            tensors[name] = torch.frombuffer(memory, dtype=torch.bfloat16, count=dense.blob.weights).view(*dense.shape)
-    return tensors
+        for name, (shape, blob) in pack.dense.items():
+            if len(shape) == 2 and _packed_bytes(blob) < slot_bytes(blob.weights):
+                memory = _memory(_packed_bytes(blob))
+                restore_packed(pack.dense_file, blob, decoder, memory, scratch)
+                matrices[name] = packed_matrix(memory, blob.weights, 0, *shape)
+                continue
+            memory = _memory(slot_bytes(blob.weights))
+            restore(pack.dense_file, blob, decoder, memory, scratch)
+            tensor = torch.frombuffer(memory, dtype=torch.bfloat16, count=blob.weights).view(*shape)
+            (matrices if len(shape) == 2 else vectors)[name] = tensor
+    return DenseWeights(matrices, vectors)
+
+
+def packed_matrix(slot: memoryview, weights: int, first: int, rows: int, columns: int) -> Packed4:
+    """The matrix that starts at weight `first` of the run of `weights` that lies packed in `slot`."""
+    half = packed_offset(weights)
+    return Packed4(slot[:weights], slot[half:], first, rows, columns)
+
+
+def _packed_bytes(blob: Blob) -> int:
+    return packed_offset(blob.weights) + blob.part_bytes
+
+
+def _memory(size: int) -> memoryview:
+    """Mapped memory starts on a page, as reading past the page cache needs."""
+    return memoryview(mmap.mmap(-1, size))

@@ -25,3 +25,37 @@ def expert(x: Matrix, gate_up: Matrix, down: Matrix, out: Matrix, threads: int) 
 
     BF16 with FP32 sums, rounded after gate, up, silu, product and down, where transformers' eager BF16 rounds. The bits
     of a row depend neither on `threads` nor on the other rows. ValueError names what does not fit."""
+
+class Packed4:
+    """A matrix [rows, columns] in a packed run, from weight `first` of the run on. Make it once for what a slot holds:
+    it reads the part's head and checks every escape, and then costs a call nothing.
+
+    `sign_mantissa` is the run's plane, a byte a weight in the order of the weights; `part` starts at a multiple of 4
+    and may be longer than its content. Both are held, never copied, and may be read-only. ValueError names what does
+    not fit, what is damaged, or how far a run is packed that is not yet whole."""
+
+    def __init__(self, sign_mantissa: Buffer, part: Buffer, first: int, rows: int, columns: int) -> None: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def columns(self) -> int: ...
+
+def size4(weights: int, escapes: int = 0) -> int:
+    """Bytes of the exponent part of a run: half a byte a weight, 8 bytes an escape, and a head."""
+
+def pack4(exponents: Buffer, part: Buffer, weights: int, first: int = 0) -> int | None:
+    """Append the exponents of one chunk to the exponent part of a run of `weights`: the bytes of `part` used so far.
+
+    Chunks are 1 Mi weights, the last may be shorter, in ascending order; `first` is the chunk's first weight, and 0
+    starts the part anew. None if `part` has no room for the escapes: its size is the caller's bound, and the run stays
+    in another form. ValueError names what does not fit."""
+
+def unpack4(weight: Packed4, out: Matrix, threads: int, row: int = 0) -> None:
+    """The BF16 words of as many rows as `out` has, from `row` on: for many tokens, a tile that stays in the cache.
+    ValueError names what does not fit."""
+
+def linear4(x: Matrix, weight: Packed4, out: Matrix, threads: int) -> None:
+    """`linear` of the unpacked weight, bit for bit, without unpacking it."""
+
+def expert4(x: Matrix, gate_up: Packed4, down: Packed4, out: Matrix, threads: int) -> None:
+    """`expert` of the unpacked weights, bit for bit, without unpacking them."""

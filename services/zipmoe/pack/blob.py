@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from zipmoe.kernels import size4
+
 PAGE = 4096
 CHUNK = 1 << 20  # weights; whole pages
 
@@ -22,6 +24,11 @@ def padded(size: int) -> int:
 def slot_bytes(weights: int) -> int:
     """Bytes of memory to restore a run into: its words, with room to read the sign-mantissas into the upper half."""
     return 2 * padded(weights)
+
+
+def packed_offset(weights: int) -> int:
+    """Where the exponent part starts in a slot that keeps a run in pack4: behind the sign-mantissas."""
+    return padded(weights)
 
 
 def chunks(weights: int) -> Iterator[tuple[int, int]]:
@@ -40,6 +47,7 @@ class Blob:
     offset: int
     weights: int
     exponent_sizes: tuple[int, ...]
+    escapes: int  # weights whose exponent lies outside the window of pack4
     exponent_hash: int  # of the stored exponents, padding included
     sign_mantissa_hash: int  # of the stored sign-mantissas, padding included
     original_hash: int  # of the run's BF16 bytes, as the checkpoint has them
@@ -54,6 +62,11 @@ class Blob:
         return self.offset + self.exponent_bytes
 
     @property
+    def part_bytes(self) -> int:
+        """Bytes in memory of the exponents as pack4 keeps them resident."""
+        return size4(self.weights, self.escapes)
+
+    @property
     def end(self) -> int:
         """Offset behind the blob."""
         return self.sign_mantissa_offset + padded(self.weights)
@@ -61,22 +74,23 @@ class Blob:
     def to_wire(self) -> list[Any]:
         """Plain numbers, for msgpack or a pipe."""
         hashes = (self.exponent_hash, self.sign_mantissa_hash, self.original_hash)
-        return [self.offset, self.weights, list(self.exponent_sizes), *hashes]
+        return [self.offset, self.weights, list(self.exponent_sizes), self.escapes, *hashes]
 
     @classmethod
     def from_wire(cls, wire: Any) -> "Blob":
         """The inverse of `to_wire`. ValueError if that cannot be a blob."""
         try:
-            offset, weights, sizes, *hashes = wire
-            numbers = (offset, weights, *sizes, *hashes)
+            offset, weights, sizes, escapes, *hashes = wire
+            numbers = (offset, weights, *sizes, escapes, *hashes)
         except TypeError as error:
             raise ValueError(f"not a blob: {error}") from None
         if not (
             len(hashes) == 3
+            and escapes <= weights
             and all(type(number) is int and 0 <= number < 1 << 64 for number in numbers)
             and offset % PAGE == 0
             and len(sizes) == -(-weights // CHUNK)
             and all(0 < size <= limit for size, (_, limit) in zip(sizes, chunks(weights), strict=True))
         ):
             raise ValueError(f"not a blob: {wire}")
-        return cls(offset, weights, tuple(sizes), *hashes)
+        return cls(offset, weights, tuple(sizes), escapes, *hashes)

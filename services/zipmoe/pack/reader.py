@@ -58,6 +58,11 @@ class Pack:
         return self.manifest.fingerprint
 
     @property
+    def part_bytes(self) -> int:
+        """Bytes of the largest expert's exponents in pack4."""
+        return max(blob.part_bytes for layer in self.manifest.experts for blob in layer)
+
+    @property
     def dense(self) -> Mapping[str, DenseTensor]:
         """(shape, blob) of every tensor that is no expert's, by its name in the checkpoint; they lie in dense_file."""
         return self.manifest.dense

@@ -5,7 +5,7 @@ merged upwards, which never overwrites a sign-mantissa that is still needed (see
 """
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from time import perf_counter_ns
 from types import TracebackType
@@ -13,8 +13,8 @@ from types import TracebackType
 from xxhash import xxh3_64, xxh3_64_intdigest
 
 from zipmoe.errors import CorruptExpert
-from zipmoe.kernels import merge
-from zipmoe.pack.blob import CHUNK, Blob, chunks, padded, slot_bytes
+from zipmoe.kernels import merge, pack4
+from zipmoe.pack.blob import CHUNK, Blob, chunks, packed_offset, padded
 from zipmoe.pack.codec import Codec
 from zipmoe.pack.file import LONGEST_READ, PackFile
 
@@ -47,14 +47,47 @@ class Scratch:
 
 
 def restore(file: PackFile, blob: Blob, codec: Codec, slot: memoryview, scratch: Scratch) -> Restored:
-    """Bring `blob` into `slot`: afterwards slot[:2 * blob.weights] holds the checkpoint's BF16 words.
+    """Bring `blob` into `slot` as BF16: afterwards slot[:2 * blob.weights] holds the checkpoint's words.
 
     `slot` is writable, starts at a page and has at least slot_bytes(blob.weights) bytes; what lies behind the words is
     undefined. CorruptExpert if the stored bytes are damaged; the slot then holds nothing of use."""
     half = padded(blob.weights)
-    if len(slot) < 2 * half:
-        raise ValueError(f"slot has {len(slot)} bytes, {blob.weights} weights need {slot_bytes(blob.weights)}")
+    _check(slot, 2 * half, blob)
     words, sign_mantissas = slot[: 2 * blob.weights], slot[half : 2 * half]
+
+    def take(first: int, exponents: memoryview) -> None:
+        last = first + len(exponents)
+        merge(exponents, sign_mantissas[first:last], words[2 * first : 2 * last])
+
+    return _bring(file, blob, codec, sign_mantissas, scratch, take)
+
+
+def restore_packed(file: PackFile, blob: Blob, codec: Codec, slot: memoryview, scratch: Scratch) -> Restored:
+    """Bring `blob` into `slot` as it stays resident in pack4: sign-mantissas, then from packed_offset(blob.weights) on
+    the exponent part.
+
+    `slot` is writable, starts at a page and has at least packed_offset(blob.weights) + blob.part_bytes bytes.
+    CorruptExpert as for `restore`, and where the exponents need more room than the manifest says."""
+    half = packed_offset(blob.weights)
+    _check(slot, half + blob.part_bytes, blob)
+    part = slot[half : half + blob.part_bytes]
+
+    def take(first: int, exponents: memoryview) -> None:
+        if pack4(exponents, part, blob.weights, first) is None:
+            raise _damaged(file, "exponents", blob.offset, blob.exponent_bytes, "they have more escapes than recorded")
+
+    return _bring(file, blob, codec, slot[:half], scratch, take)
+
+
+def _bring(
+    file: PackFile,
+    blob: Blob,
+    codec: Codec,
+    sign_mantissas: memoryview,
+    scratch: Scratch,
+    take: Callable[[int, memoryview], None],
+) -> Restored:
+    """Read the sign-mantissas to their place, and give `take` (first weight, exponents) chunk by chunk, ascending."""
     read_ns = decode_ns = 0
     exponent_hash = xxh3_64()
 
@@ -63,7 +96,7 @@ def restore(file: PackFile, blob: Blob, codec: Codec, slot: memoryview, scratch:
     read_ns += perf_counter_ns() - started
     started = perf_counter_ns()
     if xxh3_64_intdigest(sign_mantissas) != blob.sign_mantissa_hash:
-        raise _damaged(file, "sign-mantissas", blob.sign_mantissa_offset, half, "hash differs")
+        raise _damaged(file, "sign-mantissas", blob.sign_mantissa_offset, len(sign_mantissas), "hash differs")
     decode_ns += perf_counter_ns() - started
 
     for offset, size, members in _windows(blob, len(scratch.window)):
@@ -80,10 +113,15 @@ def restore(file: PackFile, blob: Blob, codec: Codec, slot: memoryview, scratch:
                 exponents = _decode(codec, window[at : at + stored], scratch.plane[:length])
             except ValueError as error:
                 raise _damaged(file, "exponents", offset + at, stored, f"{codec.name} says {error}") from None
-            merge(exponents, sign_mantissas[first : first + length], words[2 * first : 2 * (first + length)])
+            take(first, exponents)
         decode_ns += perf_counter_ns() - started
 
     return Restored(blob.end - blob.offset, read_ns, decode_ns)
+
+
+def _check(slot: memoryview, needed: int, blob: Blob) -> None:
+    if len(slot) < needed:
+        raise ValueError(f"slot has {len(slot)} bytes, {blob.weights} weights need {needed}")
 
 
 # A member of a window: where its stored bytes start in the window and how many, its first weight and how many.

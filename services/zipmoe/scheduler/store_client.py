@@ -52,7 +52,7 @@ class StoreClient:
             placements=[
                 expert_pb2.Placement(
                     expert=expert_pb2.ExpertId(layer=expert // experts, expert=expert % experts),
-                    full=expert_pb2.SlotRef(offset=slot.offset, length=slot.length),
+                    slot=expert_pb2.SlotRef(offset=slot.offset, length=slot.length),
                 )
                 for expert, slot in slots
             ],

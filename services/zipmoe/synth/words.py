@@ -3,17 +3,21 @@
 from functools import cache
 from hashlib import blake2b
 from statistics import NormalDist
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Words = NDArray[np.uint16]
 Floats = NDArray[np.float32]
+Number = TypeVar("Number", np.uint16, np.float32)
 
 # A weight's distribution, as 2**16 quantiles: a word of random bits picks one.
 LEVELS = 1 << 16
 # Trained weights have slightly heavier tails than a Gaussian: a quantile x becomes x · (1 + TAIL · x²), then RMS 1.
 TAIL = 0.02
+# Weights at a time: numpy widens each pick to 8 bytes, and those should stay in the cache.
+BLOCK = 1 << 15
 
 
 @cache
@@ -41,21 +45,26 @@ class Stream:
 
     def words(self, count: int, scale: float) -> Words:
         """The next `count` weights, RMS `scale`."""
-        return table(scale).take(self._picks(count), mode="clip")
+        return self._pick(table(scale), count)
 
     def floats(self, count: int) -> Floats:
         """The next `count` weights, RMS 1."""
-        return quantiles().take(self._picks(count), mode="clip")
+        return self._pick(quantiles(), count)
 
-    def _picks(self, count: int) -> NDArray[np.uint16]:
-        raw = self._bits.random_raw(-(-count // 4))
-        return raw.astype("<u8", copy=False).view("<u2")[:count]
+    def _pick(self, values: NDArray[Number], count: int) -> NDArray[Number]:
+        picked = np.empty(count, values.dtype)
+        for at in range(0, count, BLOCK):
+            block = picked[at : at + BLOCK]
+            bits = self._bits.random_raw(-(-len(block) // 4)).astype("<u8", copy=False).view("<u2")
+            values.take(bits[: len(block)], mode="clip", out=block)
+        return picked
 
 
 def to_bf16(values: Floats) -> Words:
     """Rounded to the nearest BF16, ties to even. The values must be finite."""
     bits = values.astype("<f4", copy=False).view("<u4")
-    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")
+    words: Words = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")
+    return words
 
 
 def to_floats(words: Words) -> Floats:

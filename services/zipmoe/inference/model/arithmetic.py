@@ -4,7 +4,6 @@
 same machine. `Fast` may sum in another order.
 """
 
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 import torch
@@ -12,17 +11,10 @@ from torch import Tensor
 from torch.nn.functional import linear, silu
 
 from zipmoe import kernels
+from zipmoe.inference.model.weight import ExpertWeights, PackedExpert, Weight, rows, tiles, unpacked
 
 # Rows up to which our kernels beat torch's: they stream the weights once whatever the rows, torch pays for packing.
 MOST_KERNEL_ROWS: Final = 8
-
-
-@dataclass(frozen=True, slots=True)
-class ExpertWeights:
-    """An expert as it lies in the arena: gate_up [2I, H], gate's rows before up's, and down [H, I]; BF16."""
-
-    gate_up: Tensor
-    down: Tensor
 
 
 class Arithmetic(Protocol):
@@ -30,7 +22,10 @@ class Arithmetic(Protocol):
     # Tokens of a prompt that go through a layer together, 0 for all of them.
     chunk: int
 
-    def linear(self, x: Tensor, weight: Tensor) -> Tensor:
+    def embed(self, tokens: Tensor, weight: Weight) -> Tensor:
+        """The rows of weight [V, H] that tokens [T] name: [T, H]."""
+
+    def linear(self, x: Tensor, weight: Weight) -> Tensor:
         """x [T, K] times weight [N, K] transposed: [T, N]."""
 
     def expert(self, x: Tensor, weights: ExpertWeights) -> Tensor:
@@ -42,12 +37,18 @@ class Reference:
     # A matrix product's bits may depend on its number of rows, so a prompt goes whole, as in transformers.
     chunk = 0
 
-    def linear(self, x: Tensor, weight: Tensor) -> Tensor:
-        return linear(x, weight)
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+
+    def embed(self, tokens: Tensor, weight: Weight) -> Tensor:
+        return rows(weight, tokens, self._threads)
+
+    def linear(self, x: Tensor, weight: Weight) -> Tensor:
+        return linear(x, unpacked(weight, self._threads))
 
     def expert(self, x: Tensor, weights: ExpertWeights) -> Tensor:
-        gate, up = linear(x, weights.gate_up).chunk(2, dim=-1)
-        return linear(silu(gate) * up, weights.down)
+        gate, up = self.linear(x, weights.gate_up).chunk(2, dim=-1)
+        return self.linear(silu(gate) * up, weights.down)
 
 
 class Fast:
@@ -56,22 +57,41 @@ class Fast:
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
-        self._torch = Reference()
 
-    def linear(self, x: Tensor, weight: Tensor) -> Tensor:
+    def embed(self, tokens: Tensor, weight: Weight) -> Tensor:
+        return rows(weight, tokens, self._threads)
+
+    def linear(self, x: Tensor, weight: Weight) -> Tensor:
         if len(x) > MOST_KERNEL_ROWS:
-            return linear(x, weight)
-        out = torch.empty(len(x), len(weight), dtype=torch.bfloat16)
-        kernels.linear(x, weight, out, self._threads)
+            return self._many(x, weight)
+        if isinstance(weight, Tensor):
+            out = torch.empty(len(x), len(weight), dtype=torch.bfloat16)
+            kernels.linear(x, weight, out, self._threads)
+        else:
+            out = torch.empty(len(x), weight.rows, dtype=torch.bfloat16)
+            kernels.linear4(x, weight, out, self._threads)
         return out
 
     def expert(self, x: Tensor, weights: ExpertWeights) -> Tensor:
         if len(x) > MOST_KERNEL_ROWS:
-            return self._torch.expert(x, weights)
+            gate, up = self._many(x, weights.gate_up).chunk(2, dim=-1)
+            return self._many(silu(gate) * up, weights.down)
         out = torch.empty_like(x)
-        kernels.expert(x, weights.gate_up, weights.down, out, self._threads)
+        if isinstance(weights, PackedExpert):
+            kernels.expert4(x, weights.gate_up, weights.down, out, self._threads)
+        else:
+            kernels.expert(x, weights.gate_up, weights.down, out, self._threads)
+        return out
+
+    def _many(self, x: Tensor, weight: Weight) -> Tensor:
+        """Many rows: torch multiplies, by packed weights tile by tile."""
+        if isinstance(weight, Tensor):
+            return linear(x, weight)
+        out = torch.empty(len(x), weight.rows, dtype=torch.bfloat16)
+        for row, tile in tiles(weight, self._threads):
+            out[:, row : row + len(tile)] = linear(x, tile)
         return out
 
 
 def arithmetic(name: str, threads: int) -> Arithmetic:
-    return Reference() if name == "reference" else Fast(threads)
+    return Reference(threads) if name == "reference" else Fast(threads)

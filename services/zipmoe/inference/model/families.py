@@ -10,6 +10,7 @@ from zipmoe.inference.model.arithmetic import Arithmetic
 from zipmoe.inference.model.blocks import Mixture
 from zipmoe.inference.model.kv_cache import KVCache
 from zipmoe.inference.model.olmoe import Olmoe, OlmoeConfig
+from zipmoe.inference.model.weight import DenseWeights
 
 
 class DecoderConfig(Protocol):
@@ -30,7 +31,7 @@ class Decoder(Protocol):
     def forward(self, tokens: Tensor, cache: KVCache, mixture: Mixture, last: int = 1) -> Tensor: ...
 
 
-def decoder(config: Mapping[str, Any], dense: Mapping[str, Tensor], arithmetic: Arithmetic) -> Decoder:
+def decoder(config: Mapping[str, Any], dense: DenseWeights, arithmetic: Arithmetic) -> Decoder:
     """Raises InvalidRequest for a model_type that no family here runs."""
     family = config.get("model_type")
     if family == "olmoe":

@@ -6,11 +6,11 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding
 
 from zipmoe.inference.model.arithmetic import Arithmetic
 from zipmoe.inference.model.blocks import Mixture, Rotary, attend, rms_norm, rotate, route
 from zipmoe.inference.model.kv_cache import KVCache
+from zipmoe.inference.model.weight import DenseWeights, Weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,41 +53,41 @@ class Layer:
     """The dense weights of a layer; projections are [out, in]."""
 
     attention_norm: Tensor
-    query: Tensor
-    key: Tensor
-    value: Tensor
-    output: Tensor
+    query: Weight
+    key: Weight
+    value: Weight
+    output: Weight
     query_norm: Tensor
     key_norm: Tensor
     moe_norm: Tensor
-    router: Tensor
+    router: Weight
 
     @classmethod
-    def from_dense(cls, dense: Mapping[str, Tensor], layer: int) -> Self:
+    def from_dense(cls, dense: DenseWeights, layer: int) -> Self:
         at = f"model.layers.{layer}."
         return cls(
-            attention_norm=dense[at + "input_layernorm.weight"],
-            query=dense[at + "self_attn.q_proj.weight"],
-            key=dense[at + "self_attn.k_proj.weight"],
-            value=dense[at + "self_attn.v_proj.weight"],
-            output=dense[at + "self_attn.o_proj.weight"],
-            query_norm=dense[at + "self_attn.q_norm.weight"],
-            key_norm=dense[at + "self_attn.k_norm.weight"],
-            moe_norm=dense[at + "post_attention_layernorm.weight"],
-            router=dense[at + "mlp.gate.weight"],
+            attention_norm=dense.vectors[at + "input_layernorm.weight"],
+            query=dense.matrices[at + "self_attn.q_proj.weight"],
+            key=dense.matrices[at + "self_attn.k_proj.weight"],
+            value=dense.matrices[at + "self_attn.v_proj.weight"],
+            output=dense.matrices[at + "self_attn.o_proj.weight"],
+            query_norm=dense.vectors[at + "self_attn.q_norm.weight"],
+            key_norm=dense.vectors[at + "self_attn.k_norm.weight"],
+            moe_norm=dense.vectors[at + "post_attention_layernorm.weight"],
+            router=dense.matrices[at + "mlp.gate.weight"],
         )
 
 
 class Olmoe:
     """The decoder without its experts: those are asked for, layer by layer, from the mixture it is given."""
 
-    def __init__(self, config: OlmoeConfig, dense: Mapping[str, Tensor], arithmetic: Arithmetic) -> None:
+    def __init__(self, config: OlmoeConfig, dense: DenseWeights, arithmetic: Arithmetic) -> None:
         self.config = config
         self.arithmetic = arithmetic
-        self._embedding = dense["model.embed_tokens.weight"]
+        self._embedding = dense.matrices["model.embed_tokens.weight"]
         self._layers = [Layer.from_dense(dense, layer) for layer in range(config.layers)]
-        self._norm = dense["model.norm.weight"]
-        self._head = self._embedding if config.tied else dense["lm_head.weight"]
+        self._norm = dense.vectors["model.norm.weight"]
+        self._head = self._embedding if config.tied else dense.matrices["lm_head.weight"]
         self._rotary = Rotary(config.hidden // config.heads, config.context, config.rope_base)
 
     def cache(self, capacity: int) -> KVCache:
@@ -97,7 +97,7 @@ class Olmoe:
     @torch.inference_mode()
     def forward(self, tokens: Tensor, cache: KVCache, mixture: Mixture, last: int = 1) -> Tensor:
         """Runs tokens [T], which follow those in the cache, and returns logits [last, vocabulary] of the last ones."""
-        x, epsilon = embedding(tokens, self._embedding), self.config.epsilon
+        x, epsilon = self.arithmetic.embed(tokens, self._embedding), self.config.epsilon
         cos, sin = self._rotary.at(cache.length, len(tokens))
         for index, layer in enumerate(self._layers):
             x = x + self._attention(

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "matrix.h"
+#include "thread_pool.h"
 
 namespace zipmoe {
 
@@ -46,6 +47,12 @@ inline void expect(bool fits, const char* name, const std::string& shape, const 
                    const std::string& other_shape, const char* rule) {
     if (!fits)
         refuse(std::string(name) + " " + shape + " does not fit " + other + " " + other_shape + ": " + rule);
+}
+
+inline size_t checked(int threads) {
+    if (threads < 1 || threads > static_cast<int>(ThreadPool::kMost))
+        refuse("threads is " + std::to_string(threads) + ", and must be 1 to " + std::to_string(ThreadPool::kMost));
+    return static_cast<size_t>(threads);
 }
 
 }  // namespace zipmoe

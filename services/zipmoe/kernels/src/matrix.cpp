@@ -6,6 +6,7 @@
 
 #include "bf16.h"
 #include "dots.h"
+#include "dots4.h"
 #include "thread_pool.h"
 
 namespace zipmoe {
@@ -35,11 +36,21 @@ void for_tiles(size_t rows, size_t threads, Act&& act) {
     });
 }
 
-void multiply(const Activations& x, size_t tokens, Matrix weight, uint16_t* out, size_t threads) {
+// The dots of `rows` rows of a weight from `row` on, kTile apart.
+void tile(const Matrix& weight, size_t row, size_t rows, const Activations& x, size_t tokens, float* sums) {
+    dots(weight.words + row * weight.columns, rows, weight.columns, x.data(), tokens, sums, kTile);
+}
+
+void tile(const Matrix4& weight, size_t row, size_t rows, const Activations& x, size_t tokens, float* sums) {
+    dots4(weight.run, weight.first + row * weight.columns, rows, weight.columns, x.data(), tokens, sums, kTile);
+}
+
+template <typename Weight>
+void multiply(const Activations& x, size_t tokens, const Weight& weight, uint16_t* out, size_t threads) {
     for_tiles(weight.rows, threads, [&](size_t row, size_t rows) {
         thread_local std::vector<float> sums;
         sums.resize(tokens * kTile);
-        dots(weight.words + row * weight.columns, rows, weight.columns, x.data(), tokens, sums.data(), kTile);
+        tile(weight, row, rows, x, tokens, sums.data());
         for (size_t t = 0; t < tokens; ++t)
             for (size_t r = 0; r < rows; ++r) out[t * weight.rows + row + r] = narrow(sums[t * kTile + r]);
     });
@@ -47,23 +58,17 @@ void multiply(const Activations& x, size_t tokens, Matrix weight, uint16_t* out,
 
 float silu(float x) { return x / (1.0f + std::exp(-x)); }
 
-}  // namespace
-
-void linear(Matrix x, Matrix weight, uint16_t* out, size_t threads) {
-    multiply(widened(x), x.rows, weight, out, threads);
-}
-
-void expert(Matrix x, Matrix gate_up, Matrix down, uint16_t* out, size_t threads) {
-    const size_t tokens = x.rows, hidden = x.columns, inner = down.columns;
+template <typename Weight>
+void feed_forward(Matrix x, const Weight& gate_up, const Weight& down, uint16_t* out, size_t threads) {
+    const size_t tokens = x.rows, inner = down.columns;
     const Activations wide = widened(x);
     Activations gated = activations(tokens, inner);
     for_tiles(inner, threads, [&](size_t row, size_t rows) {
         thread_local std::vector<float> gates, ups;
         gates.resize(tokens * kTile);
         ups.resize(tokens * kTile);
-        const uint16_t* gate = gate_up.words + row * hidden;
-        dots(gate, rows, hidden, wide.data(), tokens, gates.data(), kTile);
-        dots(gate + inner * hidden, rows, hidden, wide.data(), tokens, ups.data(), kTile);
+        tile(gate_up, row, rows, wide, tokens, gates.data());
+        tile(gate_up, inner + row, rows, wide, tokens, ups.data());
         for (size_t t = 0; t < tokens; ++t) {
             for (size_t r = 0; r < rows; ++r) {
                 const float act = rounded(silu(rounded(gates[t * kTile + r])));
@@ -72,6 +77,31 @@ void expert(Matrix x, Matrix gate_up, Matrix down, uint16_t* out, size_t threads
         }
     });
     multiply(gated, tokens, down, out, threads);
+}
+
+}  // namespace
+
+void unpack(const Matrix4& weight, size_t row, size_t rows, uint16_t* words, size_t threads) {
+    for_tiles(rows, threads, [&](size_t first, size_t count) {
+        const size_t k = weight.columns;
+        unpack4(weight.run, weight.first + (row + first) * k, count * k, words + first * k);
+    });
+}
+
+void linear(Matrix x, const Matrix& weight, uint16_t* out, size_t threads) {
+    multiply(widened(x), x.rows, weight, out, threads);
+}
+
+void linear(Matrix x, const Matrix4& weight, uint16_t* out, size_t threads) {
+    multiply(widened(x), x.rows, weight, out, threads);
+}
+
+void expert(Matrix x, const Matrix& gate_up, const Matrix& down, uint16_t* out, size_t threads) {
+    feed_forward(x, gate_up, down, out, threads);
+}
+
+void expert(Matrix x, const Matrix4& gate_up, const Matrix4& down, uint16_t* out, size_t threads) {
+    feed_forward(x, gate_up, down, out, threads);
 }
 
 }  // namespace zipmoe

@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "pack4.h"
+
 namespace zipmoe {
 
 // `rows` rows of `columns` BF16 words, one after the other.
@@ -12,11 +14,24 @@ struct Matrix {
     size_t columns;
 };
 
+// `rows` rows of `columns` packed weights, from weight `first` of a run on.
+struct Matrix4 {
+    Run4 run;
+    size_t first;
+    size_t rows;
+    size_t columns;
+};
+
+// The words of `rows` rows from `row` on.
+void unpack(const Matrix4& weight, size_t row, size_t rows, uint16_t* words, size_t threads);
+
 // out[m, N] = x[m, K] times weight[N, K] transposed.
-void linear(Matrix x, Matrix weight, uint16_t* out, size_t threads);
+void linear(Matrix x, const Matrix& weight, uint16_t* out, size_t threads);
+void linear(Matrix x, const Matrix4& weight, uint16_t* out, size_t threads);
 
 // out[m, H] = (silu(x gate) * (x up)) down for x [m, H], gate_up [2I, H] with the gate's rows first, down [H, I].
 // Rounded to BF16 after gate, up, silu, their product and down, as transformers does in BF16.
-void expert(Matrix x, Matrix gate_up, Matrix down, uint16_t* out, size_t threads);
+void expert(Matrix x, const Matrix& gate_up, const Matrix& down, uint16_t* out, size_t threads);
+void expert(Matrix x, const Matrix4& gate_up, const Matrix4& down, uint16_t* out, size_t threads);
 
 }  // namespace zipmoe

@@ -4,8 +4,8 @@
 
 #include "array.h"
 #include "buffer.h"
+#include "module4.h"
 #include "planes.h"
-#include "thread_pool.h"
 
 namespace nb = nanobind;
 using zipmoe::Buffer;
@@ -50,17 +50,10 @@ void merge(nb::handle exponents, nb::handle sign_mantissa, nb::handle words) {
     zipmoe::merge(e.data(), sm.data(), to.data(), n);
 }
 
-size_t checked(int threads) {
-    if (threads < 1 || threads > static_cast<int>(zipmoe::ThreadPool::kMost))
-        zipmoe::refuse("threads is " + std::to_string(threads) + ", and must be 1 to " +
-                       std::to_string(zipmoe::ThreadPool::kMost));
-    return static_cast<size_t>(threads);
-}
-
 void linear(const ReadArray& x, const ReadArray& weight, const WriteArray& out, int threads) {
     const zipmoe::Matrix from = zipmoe::matrix(x, "x"), w = zipmoe::matrix(weight, "weight");
     uint16_t* const to = zipmoe::words_of(out, "out");
-    const size_t count = checked(threads);
+    const size_t count = zipmoe::checked(threads);
     expect(w.columns == from.columns, "weight", shape_of(weight), "x", shape_of(x), "x is [m, K], weight [N, K]");
     expect(out.shape(0) == from.rows && out.shape(1) == w.rows, "out", shape_of(out), "weight", shape_of(weight),
            "weight is [N, K], out [m, N]");
@@ -72,7 +65,7 @@ void expert(const ReadArray& x, const ReadArray& gate_up, const ReadArray& down,
     const zipmoe::Matrix from = zipmoe::matrix(x, "x");
     const zipmoe::Matrix first = zipmoe::matrix(gate_up, "gate_up"), last = zipmoe::matrix(down, "down");
     uint16_t* const to = zipmoe::words_of(out, "out");
-    const size_t count = checked(threads);
+    const size_t count = zipmoe::checked(threads);
     expect(first.columns == from.columns, "gate_up", shape_of(gate_up), "x", shape_of(x),
            "x is [m, H], gate_up [2I, H]");
     expect(last.rows == from.columns, "down", shape_of(down), "x", shape_of(x), "x is [m, H], down [H, I]");
@@ -94,4 +87,5 @@ NB_MODULE(_kernels, module) {
                nb::arg("threads"));
     module.def("expert", &expert, nb::arg("x").noconvert(), nb::arg("gate_up").noconvert(),
                nb::arg("down").noconvert(), nb::arg("out").noconvert(), nb::arg("threads"));
+    zipmoe::define4(module);
 }

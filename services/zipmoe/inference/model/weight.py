@@ -1,0 +1,73 @@
+"""Weights: matrices as they lie in memory, BF16 tensors or packed in pack4 and multiplied as they are."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from zipmoe import kernels
+from zipmoe.kernels import Packed4
+
+# Both [rows, columns].
+Weight = Tensor | Packed4
+
+# Words of a tile: as many as stay in a core's second cache beside what they are multiplied with.
+_TILE_WORDS: Final = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class PlainExpert:
+    """An expert as BF16: gate_up [2I, H], gate's rows before up's, and down [H, I]."""
+
+    gate_up: Tensor
+    down: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class PackedExpert:
+    """The same, packed."""
+
+    gate_up: Packed4
+    down: Packed4
+
+
+ExpertWeights = PlainExpert | PackedExpert
+
+
+@dataclass(frozen=True, slots=True)
+class DenseWeights:
+    """Everything of a model that is not an expert, by its name in the checkpoint."""
+
+    matrices: Mapping[str, Weight]
+    vectors: Mapping[str, Tensor]
+
+
+def unpacked(weight: Weight, threads: int) -> Tensor:
+    """The whole matrix as BF16."""
+    if isinstance(weight, Tensor):
+        return weight
+    out = torch.empty(weight.rows, weight.columns, dtype=torch.bfloat16)
+    kernels.unpack4(weight, out, threads)
+    return out
+
+
+def tiles(weight: Packed4, threads: int) -> Iterator[tuple[int, Tensor]]:
+    """(first row, rows as BF16), one tile after the other in the same memory: use it before the next."""
+    height = max(1, _TILE_WORDS // max(1, weight.columns))
+    memory = torch.empty(min(height, weight.rows), weight.columns, dtype=torch.bfloat16)
+    for row in range(0, weight.rows, height):
+        tile = memory[: weight.rows - row]
+        kernels.unpack4(weight, tile, threads, row)
+        yield row, tile
+
+
+def rows(weight: Weight, numbers: Tensor, threads: int) -> Tensor:
+    """The named rows [T, columns] of a matrix, as BF16: an embedding."""
+    if isinstance(weight, Tensor):
+        return torch.nn.functional.embedding(numbers, weight)
+    out = torch.empty(len(numbers), weight.columns, dtype=torch.bfloat16)
+    for place, number in enumerate(numbers.tolist()):
+        kernels.unpack4(weight, out[place : place + 1], threads, number)
+    return out

@@ -1,0 +1,123 @@
+#include "module4.h"
+
+#include <nanobind/stl/optional.h>
+
+#include <algorithm>
+#include <string>
+
+#include "array.h"
+#include "buffer.h"
+#include "matrix.h"
+#include "pack4.h"
+#include "thread_pool.h"
+
+namespace nb = nanobind;
+
+namespace zipmoe {
+namespace {
+
+std::string shape_of(const Matrix4& matrix) {
+    std::string text = "[";
+    return text.append(std::to_string(matrix.rows)).append(", ").append(std::to_string(matrix.columns)).append("]");
+}
+
+// A matrix in a packed run. Checked once, when it is made; it holds both buffers.
+class Packed4 {
+public:
+    Packed4(nb::handle sign_mantissa, nb::handle part, size_t first, size_t rows, size_t columns)
+        : sign_mantissa_(sign_mantissa, Buffer::kRead), part_(part, Buffer::kRead) {
+        size_t weights;
+        matrix_ = {{}, first, rows, columns};
+        if (const std::string why = open4(part_.data(), part_.size(), matrix_.run, weights); !why.empty()) refuse(why);
+        if (sign_mantissa_.size() < weights)
+            refuse(std::to_string(sign_mantissa_.size()) + " bytes of sign-mantissas for a run of " +
+                   std::to_string(weights) + " weights");
+        if (first > weights || (columns != 0 && rows > (weights - first) / columns))
+            refuse("a matrix " + shape_of(matrix_) + " from weight " + std::to_string(first) +
+                   " on does not fit a run of " + std::to_string(weights) + " weights");
+        matrix_.run.sign_mantissa = sign_mantissa_.data();
+    }
+    const Matrix4& matrix() const { return matrix_; }
+
+private:
+    Buffer sign_mantissa_, part_;
+    Matrix4 matrix_;
+};
+
+std::optional<size_t> pack_chunk(nb::handle exponents, nb::handle part, size_t weights, size_t first) {
+    const Buffer from(exponents, Buffer::kRead), to(part, Buffer::kWrite);
+    if (weights > UINT32_MAX)
+        refuse("a run of " + std::to_string(weights) + " weights is longer than positions of 32 bits can say");
+    const size_t n = std::min(kChunk4, weights - std::min(first, weights));
+    if (first % kChunk4 != 0 || (first >= weights && first > 0) || from.size() != n)
+        refuse(std::to_string(from.size()) + " exponents do not fit weight " + std::to_string(first) + " of " +
+               std::to_string(weights) + ": a run is packed in chunks of " + std::to_string(kChunk4));
+    if (to.size() < size4(weights, 0))
+        refuse("a part of " + std::to_string(to.size()) + " bytes does not fit a run of " + std::to_string(weights) +
+               " weights: it needs " + std::to_string(size4(weights, 0)) + ", and 8 for each escape");
+    if (first == 0) {
+        start4(to.data(), weights);
+    } else if (const std::string why = resume4(to.data(), weights, first); !why.empty()) {
+        refuse(why);
+    }
+    nb::gil_scoped_release free;
+    return zipmoe::pack4(from.data(), n, to.data(), to.size(), first);
+}
+
+void unpack_rows(const Packed4& weight, const WriteArray& out, int threads, size_t row) {
+    const Matrix4& from = weight.matrix();
+    uint16_t* const to = words_of(out, "out");
+    const size_t rows = out.shape(0), columns = out.shape(1), count = checked(threads);
+    expect(columns == from.columns && row <= from.rows && rows <= from.rows - row, "out", zipmoe::shape_of(out),
+           "weight", shape_of(from), ("rows from " + std::to_string(row) + " on").c_str());
+    nb::gil_scoped_release free;
+    zipmoe::unpack(from, row, rows, to, count);
+}
+
+void linear4(const ReadArray& x, const Packed4& weight, const WriteArray& out, int threads) {
+    const Matrix from = zipmoe::matrix(x, "x");
+    const Matrix4& w = weight.matrix();
+    uint16_t* const to = words_of(out, "out");
+    const size_t count = checked(threads);
+    expect(w.columns == from.columns, "weight", shape_of(w), "x", zipmoe::shape_of(x), "x is [m, K], weight [N, K]");
+    expect(out.shape(0) == from.rows && out.shape(1) == w.rows, "out", zipmoe::shape_of(out), "weight", shape_of(w),
+           "weight is [N, K], out [m, N]");
+    nb::gil_scoped_release free;
+    zipmoe::linear(from, w, to, count);
+}
+
+void expert4(const ReadArray& x, const Packed4& gate_up, const Packed4& down, const WriteArray& out, int threads) {
+    const Matrix from = zipmoe::matrix(x, "x");
+    const Matrix4 &first = gate_up.matrix(), &last = down.matrix();
+    uint16_t* const to = words_of(out, "out");
+    const size_t count = checked(threads);
+    expect(first.columns == from.columns, "gate_up", shape_of(first), "x", zipmoe::shape_of(x),
+           "x is [m, H], gate_up [2I, H]");
+    expect(last.rows == from.columns, "down", shape_of(last), "x", zipmoe::shape_of(x), "x is [m, H], down [H, I]");
+    expect(first.rows == 2 * last.columns, "down", shape_of(last), "gate_up", shape_of(first),
+           "gate_up is [2I, H], down [H, I]");
+    expect(out.shape(0) == from.rows && out.shape(1) == from.columns, "out", zipmoe::shape_of(out), "x",
+           zipmoe::shape_of(x), "both are [m, H]");
+    nb::gil_scoped_release free;
+    zipmoe::expert(from, first, last, to, count);
+}
+
+}  // namespace
+
+void define4(nb::module_& module) {
+    nb::class_<Packed4>(module, "Packed4")
+        .def(nb::init<nb::handle, nb::handle, size_t, size_t, size_t>(), nb::arg("sign_mantissa"), nb::arg("part"),
+             nb::arg("first"), nb::arg("rows"), nb::arg("columns"))
+        .def_prop_ro("rows", [](const Packed4& self) { return self.matrix().rows; })
+        .def_prop_ro("columns", [](const Packed4& self) { return self.matrix().columns; });
+    module.def("size4", &size4, nb::arg("weights"), nb::arg("escapes") = 0);
+    module.def("pack4", &pack_chunk, nb::arg("exponents"), nb::arg("part"), nb::arg("weights"), nb::arg("first") = 0);
+    module.def("unpack4", &unpack_rows, nb::arg("weight"), nb::arg("out").noconvert(), nb::arg("threads"),
+               nb::arg("row") = 0);
+    module.def("linear4", &linear4, nb::arg("x").noconvert(), nb::arg("weight"), nb::arg("out").noconvert(),
+               nb::arg("threads"));
+    module.def("expert4", &expert4, nb::arg("x").noconvert(), nb::arg("gate_up"), nb::arg("down"),
+               nb::arg("out").noconvert(), nb::arg("threads"));
+}
+
+}  // namespace zipmoe
