@@ -27,6 +27,7 @@ proto: .venv/dev
 	PYTHON=$(abspath $(bin)/python) proto/generate.sh
 
 bench: .venv/dev
+	$(bin)/python -m benchmarks.kernels
 	$(bin)/python -m benchmarks.walk
 
 clean:

@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn.functional import linear, silu
 
 from zipmoe import kernels
-from zipmoe.inference.model.weight import ExpertWeights, PackedExpert, Weight, rows, tiles, unpacked
+from zipmoe.inference.model.weight import ExpertWeights, PackedExpert, Weight, rows, unpacked
 
-# Rows up to which our kernels beat torch's: they stream the weights once whatever the rows, torch pays for packing.
-MOST_KERNEL_ROWS: Final = 8
+# Rows up to which our kernels beat torch's: they stream the weights once whatever the rows, torch wants them unpacked.
+MOST_KERNEL_ROWS: Final = 16
 
 
 class Arithmetic(Protocol):
@@ -57,13 +57,14 @@ class Fast:
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
+        self._torch = Reference(threads)
 
     def embed(self, tokens: Tensor, weight: Weight) -> Tensor:
-        return rows(weight, tokens, self._threads)
+        return self._torch.embed(tokens, weight)
 
     def linear(self, x: Tensor, weight: Weight) -> Tensor:
         if len(x) > MOST_KERNEL_ROWS:
-            return self._many(x, weight)
+            return self._torch.linear(x, weight)
         if isinstance(weight, Tensor):
             out = torch.empty(len(x), len(weight), dtype=torch.bfloat16)
             kernels.linear(x, weight, out, self._threads)
@@ -74,22 +75,12 @@ class Fast:
 
     def expert(self, x: Tensor, weights: ExpertWeights) -> Tensor:
         if len(x) > MOST_KERNEL_ROWS:
-            gate, up = self._many(x, weights.gate_up).chunk(2, dim=-1)
-            return self._many(silu(gate) * up, weights.down)
+            return self._torch.expert(x, weights)
         out = torch.empty_like(x)
         if isinstance(weights, PackedExpert):
             kernels.expert4(x, weights.gate_up, weights.down, out, self._threads)
         else:
             kernels.expert(x, weights.gate_up, weights.down, out, self._threads)
-        return out
-
-    def _many(self, x: Tensor, weight: Weight) -> Tensor:
-        """Many rows: torch multiplies, by packed weights tile by tile."""
-        if isinstance(weight, Tensor):
-            return linear(x, weight)
-        out = torch.empty(len(x), weight.rows, dtype=torch.bfloat16)
-        for row, tile in tiles(weight, self._threads):
-            out[:, row : row + len(tile)] = linear(x, tile)
         return out
 
 

@@ -1,8 +1,7 @@
 """Weights: matrices as they lie in memory, BF16 tensors or packed in pack4 and multiplied as they are."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
 import torch
 from torch import Tensor
@@ -12,9 +11,6 @@ from zipmoe.kernels import Packed4
 
 # Both [rows, columns].
 Weight = Tensor | Packed4
-
-# Words of a tile: as many as stay in a core's second cache beside what they are multiplied with.
-_TILE_WORDS: Final = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +47,6 @@ def unpacked(weight: Weight, threads: int) -> Tensor:
     out = torch.empty(weight.rows, weight.columns, dtype=torch.bfloat16)
     kernels.unpack4(weight, out, threads)
     return out
-
-
-def tiles(weight: Packed4, threads: int) -> Iterator[tuple[int, Tensor]]:
-    """(first row, rows as BF16), one tile after the other in the same memory: use it before the next."""
-    height = max(1, _TILE_WORDS // max(1, weight.columns))
-    memory = torch.empty(min(height, weight.rows), weight.columns, dtype=torch.bfloat16)
-    for row in range(0, weight.rows, height):
-        tile = memory[: weight.rows - row]
-        kernels.unpack4(weight, tile, threads, row)
-        yield row, tile
 
 
 def rows(weight: Weight, numbers: Tensor, threads: int) -> Tensor:
