@@ -24,7 +24,7 @@ from zipmoe.wire.channel import connect
 
 KILLS = int(os.environ.get("ZIPMOE_KILLS", "50"))
 PROMPT = "def parse_args(self, args=None"
-TOKENS = 24
+TOKENS = 16
 BACK_SECONDS = 5.0
 
 
