@@ -60,7 +60,9 @@ class Bench:
             return self.arena.memory[place : place + 2 * header.weights].tobytes()
         memory = self.arena.memory[place : place + header.slot_bytes]
         words = torch.empty(1, header.weights, dtype=torch.bfloat16)
-        unpack4(Packed4(memory, memory[layout.round_up(header.weights) :], 0, 1, header.weights), words, 1)
+        unpack4(
+            Packed4(memory[: header.weights], memory[layout.round_up(header.weights) :], 0, 1, header.weights), words, 1
+        )
         return words.view(torch.uint8).numpy().tobytes()
 
     @asynccontextmanager

@@ -23,7 +23,7 @@ def packed(matrix: Tensor) -> Packed4:
     exponents, sign_mantissas = bytearray(weights), bytearray(weights)
     split(words, exponents, sign_mantissas)
     part = mmap.mmap(-1, size4(weights, weights))
-    assert pack4(exponents, part, weights) is not None
+    assert pack4(exponents, part) is not None
     return Packed4(sign_mantissas, part, 0, *matrix.shape)
 
 

@@ -9,9 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.kernels.matrices import random_matrix
-from tests.kernels.packed import CHUNK, SPAN, pack, packed
+from tests.kernels.packed import CHUNK, PAGE, SPAN, pack, packed
 from tests.kernels.test_planes import any_words, random_words
-from zipmoe.kernels import Packed4, pack4, size4, unpack4
+from zipmoe.kernels import Packed4, exponents4, pack4, size4, unpack4
 
 
 def unpacked(weight: Packed4, row: int = 0, rows: int | None = None) -> np.ndarray:
@@ -58,15 +58,15 @@ def test_a_matrix_of_another_scale_costs_its_neighbours_nothing() -> None:
 
 
 @pytest.mark.parametrize("n", [CHUNK, CHUNK + 1, 2 * CHUNK + 77777])
-def test_chunks_of_other_scale_are_appended(n: int) -> None:
+def test_chunks_may_be_of_other_scale(n: int) -> None:
     """Weights of the next chunk that are smaller by 2**-40 are no escapes."""
     words = random_matrix(1, 1, n).reshape(-1)
     words[CHUNK:] -= np.uint16(40 << 7)
     words[CHUNK - 1 : CHUNK + 1] = 0x7FC1
     sign_mantissa, part = pack(words)
-    (escapes,) = struct.unpack_from("<4xI", part)
-    assert escapes < n // 4000
-    assert len(part) == size4(n, escapes) < 0.51 * n
+    (escapes,) = struct.unpack_from("<8xI", part)
+    assert escapes < CHUNK // 4000
+    assert len(part) < 0.51 * n + PAGE * (n // CHUNK + 1)
     assert (unpacked(Packed4(sign_mantissa, part, 0, 1, n)) == words).all()
     across = min(4, n - CHUNK + 3)
     weight = Packed4(sign_mantissa, part, CHUNK - 3, 1, across)
@@ -75,7 +75,7 @@ def test_chunks_of_other_scale_are_appended(n: int) -> None:
 
 def test_real_weights_have_few_escapes() -> None:
     words = random_matrix(0, 1024, 1024, 0.02)
-    used = pack4(((words.reshape(-1) >> 7) & 0xFF).astype(np.uint8).data, bytearray(words.size), words.size)
+    used = pack4(((words.reshape(-1) >> 7) & 0xFF).astype(np.uint8).data, bytearray(words.size))
     assert used is not None
     assert used < 0.501 * words.size
 
@@ -85,9 +85,9 @@ def test_says_that_escapes_do_not_fit_and_writes_no_further() -> None:
     exponents = ((words >> 7) & 0xFF).astype(np.uint8).data
     size = size4(len(words), 100)
     memory = bytearray(b"\xaa" * (size + 64))
-    assert pack4(exponents, memoryview(memory)[:size], len(words)) is None
+    assert pack4(exponents, memoryview(memory)[:size]) is None
     assert memory[size:] == b"\xaa" * 64
-    with pytest.raises(ValueError, match="a run of 10000 weights of which 0 are packed"):
+    with pytest.raises(ValueError, match="no part of pack4"):
         Packed4(bytes(10_000), memory, 0, 1, 10_000)
 
 
@@ -111,10 +111,10 @@ def test_holds_read_only_maps() -> None:
 def test_refuses_what_does_not_fit() -> None:
     sign_mantissa, part = pack(np.array([0x3F80] * 256 + [0xFFFF], np.uint16))
     for (plane, end), first, rows, columns, match in (
-        ((sign_mantissa, part[:20]), 0, 1, 257, "20 bytes has no head"),
-        ((sign_mantissa, bytes(300)), 0, 1, 257, "300 bytes that are no exponent part"),
-        ((sign_mantissa, part[:-1]), 0, 1, 257, "257 weights with 1 escapes needs .* 264 bytes, and has 263"),
-        ((sign_mantissa[1:], part), 0, 1, 257, "256 bytes of sign-mantissas for a run of 257 weights"),
+        ((sign_mantissa, part[:20]), 0, 1, 257, "chunk at weight 0: a part of 20 bytes has no head"),
+        ((sign_mantissa, bytes(300)), 0, 1, 257, "300 bytes that are no part of pack4"),
+        ((sign_mantissa, part[:-1]), 0, 1, 257, "257 weights with 1 escapes needs .* 260 bytes, and has 259"),
+        ((sign_mantissa[1:], part), 0, 1, 257, "it has 257 weights, and should have 256"),
         ((sign_mantissa, part), 0, 1, 258, r"\[1, 258\] from weight 0 on does not fit a run of 257"),
         ((sign_mantissa, part), 257, 1, 1, r"\[1, 1\] from weight 257"),
         ((sign_mantissa, part), 1, 1 << 62, 8, "does not fit a run of 257"),
@@ -131,46 +131,53 @@ def test_refuses_what_does_not_fit() -> None:
 @pytest.mark.parametrize(
     ("at", "value", "match"),
     [
-        (8, 1 << 33, "longer than positions of 32 bits"),
-        (8, 300, "300 weights of which 257 are packed"),
-        (16, 256, "257 weights of which 256 are packed"),
-        (24, 0xFF, "base 255 of span 0 is damaged"),
-        (256, 257 | 255 << 32, "escape 0 of 1 at 257 is damaged"),
-        (256, 256 | 256 << 32, "escape 0 of 1 at 256 is damaged"),
+        (0, 0, "no part of pack4"),
+        (4, CHUNK + 1, "there are at most 1048576"),
+        (4, 256, "it has 256 weights, and should have 257"),
+        (8, 2, "257 weights with 2 escapes needs"),
+        (16, 0xFF, "base 255 of span 0 is damaged"),
+        (256, 257, "escape 0 of 1 at 257 is damaged"),
     ],
 )
 def test_refuses_damage(at: int, value: int, match: str) -> None:
     sign_mantissa, part = pack(np.array([0x3F80] * 256 + [0xFFFF], np.uint16))
-    struct.pack_into("<Q", part, at, value)
+    struct.pack_into("<I", part, at, value)
     with pytest.raises(ValueError, match=match):
         Packed4(sign_mantissa, part, 0, 1, 257)
 
 
 def test_refuses_escapes_out_of_order() -> None:
     sign_mantissa, part = pack(np.array([0x3F80] * 256 + [0xFFFF, 0xFFFF], np.uint16))
-    part[256:264] = part[264:272]
+    part[256:260] = part[260:264]
     with pytest.raises(ValueError, match="escape 1 of 2 at 257 is damaged"):
         Packed4(sign_mantissa, part, 0, 1, 258)
 
 
-def test_refuses_chunks_out_of_order() -> None:
-    weights = CHUNK + 5
-    part = bytearray(size4(weights))
-    with pytest.raises(ValueError, match=f"needs {len(part)}"):
-        pack4(bytes(CHUNK), part[:-1], weights)
-    with pytest.raises(ValueError, match=f"not started for a run of {weights}"):
-        pack4(bytes(5), part, weights, CHUNK)
-    assert pack4(bytes(CHUNK), part, weights) == len(part)
-    with pytest.raises(ValueError, match=f"a run of {weights} weights of which {CHUNK} are packed"):
-        Packed4(bytes(weights), part, 0, 1, 5)
-    with pytest.raises(ValueError, match=f"4 exponents do not fit weight {CHUNK} of {weights}"):
-        pack4(bytes(4), part, weights, CHUNK)
-    assert pack4(bytes(5), part, weights, CHUNK) == len(part)
-    with pytest.raises(ValueError, match=f"a run of which {weights} are packed"):
-        pack4(bytes(5), part, weights, CHUNK)
+def test_a_run_has_all_its_chunks() -> None:
+    sign_mantissa, parts = pack(np.zeros(CHUNK + 5, np.uint16))
+    assert Packed4(sign_mantissa, parts, 0, 1, CHUNK + 5).columns == CHUNK + 5
+    for end, why in ((CHUNK // 2, "chunk at weight 0: .* needs"), (-100, f"chunk at weight {CHUNK}: .* no head")):
+        with pytest.raises(ValueError, match=why):
+            Packed4(sign_mantissa, parts[:end], 0, 1, 5)
+
+
+def test_chunks_have_a_bound() -> None:
+    with pytest.raises(ValueError, match="1048577 weights: there are at most 1048576"):
+        pack4(bytes(CHUNK + 1), bytearray(2 * CHUNK))
+    with pytest.raises(ValueError, match="a part of 63 bytes does not fit a chunk of 1 weights: it needs 128"):
+        pack4(bytes(1), bytearray(63))
+
+
+@given(any_words)
+def test_exponents_come_back(words: np.ndarray) -> None:
+    exponents = ((words >> 7) & 0xFF).astype(np.uint8)
+    part, back = bytearray(size4(len(words), len(words))), bytearray(len(words))
+    assert pack4(exponents.data, part) is not None
+    exponents4(part, back)
+    assert bytes(back) == exponents.tobytes()
+    with pytest.raises(ValueError, match=f"a chunk of {len(words)} weights for {len(words) + 1} exponents"):
+        exponents4(part, bytearray(len(words) + 1))
 
 
 def test_nothing_is_a_run_too() -> None:
-    part = bytearray(size4(0))
-    assert pack4(b"", part, 0) == len(part)
-    assert unpacked(Packed4(b"", part, 0, 0, 7)).shape == (0, 7)
+    assert unpacked(Packed4(b"", b"", 0, 0, 7)).shape == (0, 7)

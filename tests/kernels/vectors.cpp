@@ -48,27 +48,32 @@ std::vector<uint16_t> weights(size_t n, uint32_t wild) {
 }
 
 struct Packed {
-    std::vector<uint8_t> sign_mantissa, part;
+    std::vector<uint8_t> sign_mantissa, parts;
+    std::vector<Chunk4> chunks;
     Run4 run;
 
     explicit Packed(const std::vector<uint16_t>& words) : sign_mantissa(words.size()) {
         const size_t n = words.size();
-        std::vector<uint8_t> exponents(n), merged(2 * n);
+        std::vector<uint8_t> exponents(n), merged(2 * n), again(n);
         split(reinterpret_cast<const uint8_t*>(words.data()), exponents.data(), sign_mantissa.data(), n);
         merge(exponents.data(), sign_mantissa.data(), merged.data(), n);
         expect(n == 0 || std::memcmp(merged.data(), words.data(), 2 * n) == 0, "merge", n);
-        part.resize(size4(n, n));
-        start4(part.data(), n);
-        std::optional<size_t> used = size4(n, 0);
-        for (size_t c = 0; c < n; c += kChunk4)
-            used = pack4(exponents.data() + c, std::min(kChunk4, n - c), part.data(), part.size(), c);
-        expect(used.has_value(), "pack4", n);
-        part.resize(*used);
-        size_t said = 0;
-        expect(open4(part.data(), part.size(), run, said).empty() && said == n, "open4", n);
-        run.sign_mantissa = sign_mantissa.data();
+        for (size_t c = 0; c < n; c += kChunk4) {
+            const size_t count = std::min(kChunk4, n - c), at = parts.size();
+            parts.resize(at + size4(count, count));
+            const std::optional<size_t> used = pack4(exponents.data() + c, count, &parts[at], parts.size() - at);
+            expect(used.has_value(), "pack4", n);
+            parts.resize(at + (*used + kPage4 - 1) / kPage4 * kPage4);
+        }
+        expect(open4(parts.data(), parts.size(), n, chunks).empty(), "open4", n);
+        for (size_t c = 0; c < chunks.size(); ++c) exponents4(chunks[c], again.data() + c * kChunk4);
+        expect(again == exponents, "exponents4", n);
+        run = {sign_mantissa.data(), chunks.data()};
         note(sign_mantissa.data(), n);
-        note(part.data(), part.size());
+        for (const Chunk4& chunk : chunks) {
+            const auto* const part = chunk.nibbles - sizeof(Head4);
+            note(part, static_cast<size_t>(reinterpret_cast<const uint8_t*>(chunk.escapes_end) - part));
+        }
     }
 };
 

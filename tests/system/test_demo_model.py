@@ -28,9 +28,7 @@ def test_every_tensor_is_the_checkpoints_bits(demo_checkpoint: Path, tmp_path: P
 def test_trained_weights_stay_resident_in_12_bits(demo_pack: Path) -> None:
     with Pack.open(demo_pack) as opened:
         shape = opened.geometry
-        assert opened.part_bytes < 0.75 * shape.weights
-        blobs = [blob for layer in opened.manifest.experts for blob in layer]
-    assert sum(blob.escapes for blob in blobs) < 0.005 * shape.weights * len(blobs)
+        assert opened.part_bytes < 0.55 * shape.weights
 
 
 def test_it_is_small_and_beats_xz(demo_checkpoint: Path) -> None:

@@ -28,7 +28,11 @@ def pack(
     source: Annotated[Path, typer.Argument(help="A Hugging Face checkpoint: a folder of safetensors and config.json.")],
     destination: Annotated[Path, typer.Argument(help="The packed model, a folder to be made.")],
     codec: Annotated[
-        str, typer.Option(help="How exponents are stored: zstd (smallest), lz4, or raw.", metavar="CODEC")
+        str,
+        typer.Option(
+            help="How exponents are stored: zstd (smallest), pack4 (no decoding: for fast disks), lz4, or raw.",
+            metavar="CODEC",
+        ),
     ] = "zstd",
 ) -> None:
     """Compress a checkpoint losslessly. Interrupted, the same command goes on where it was."""

@@ -28,27 +28,28 @@ def expert(x: Matrix, gate_up: Matrix, down: Matrix, out: Matrix, threads: int) 
 
 class Packed4:
     """A matrix [rows, columns] in a packed run, from weight `first` of the run on. Make it once for what a slot holds:
-    it reads the part's head and checks every escape, and then costs a call nothing.
+    it reads the parts' heads and checks every escape, and then costs a call nothing.
 
-    `sign_mantissa` is the run's plane, a byte a weight in the order of the weights; `part` starts at a multiple of 4
-    and may be longer than its content. Both are held, never copied, and may be read-only. ValueError names what does
-    not fit, what is damaged, or how far a run is packed that is not yet whole."""
+    `sign_mantissa` is the run's plane, a byte a weight in the order of the weights; `parts` are the exponents of its
+    chunks, each part padded to 4096 bytes, start at a multiple of 4 and may be longer than their content. Both are
+    held, never copied, and may be read-only. ValueError names what does not fit or is damaged."""
 
-    def __init__(self, sign_mantissa: Buffer, part: Buffer, first: int, rows: int, columns: int) -> None: ...
+    def __init__(self, sign_mantissa: Buffer, parts: Buffer, first: int, rows: int, columns: int) -> None: ...
     @property
     def rows(self) -> int: ...
     @property
     def columns(self) -> int: ...
 
 def size4(weights: int, escapes: int = 0) -> int:
-    """Bytes of the exponent part of a run: half a byte a weight, 8 bytes an escape, and a head."""
+    """Bytes of the exponent part of a chunk: half a byte a weight, 4 bytes an escape, and a head."""
 
-def pack4(exponents: Buffer, part: Buffer, weights: int, first: int = 0) -> int | None:
-    """Append the exponents of one chunk to the exponent part of a run of `weights`: the bytes of `part` used so far.
+def pack4(exponents: Buffer, part: Buffer) -> int | None:
+    """Pack the exponents of a chunk of at most 1 Mi weights into `part`: the bytes of it used. None if it has no room
+    for the escapes: its size is the caller's bound, and the chunk stays in another form. ValueError if it has not even
+    size4(len(exponents))."""
 
-    Chunks are 1 Mi weights, the last may be shorter, in ascending order; `first` is the chunk's first weight, and 0
-    starts the part anew. None if `part` has no room for the escapes: its size is the caller's bound, and the run stays
-    in another form. ValueError names what does not fit."""
+def exponents4(part: Buffer, exponents: Buffer) -> None:
+    """The inverse of `pack4`. ValueError if `part` is damaged or of another number of weights."""
 
 def unpack4(weight: Packed4, out: Matrix, threads: int, row: int = 0) -> None:
     """The BF16 words of as many rows as `out` has, from `row` on: for many tokens, a tile that stays in the cache.

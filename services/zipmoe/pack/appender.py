@@ -42,17 +42,17 @@ class Appender:
     def append(self, weights: int, exponents: Iterable[Chunk], sign_mantissas: Iterable[Chunk]) -> Blob:
         """Write a blob. OSError if the disk is full; `end` is then where it was."""
         position = self.end
-        sizes, escapes, original, exponent_hash, sign_mantissa_hash = list[int](), 0, xxh3_64(), xxh3_64(), xxh3_64()
+        sizes, part_bytes, original, exponent_hash, sign_mantissa_hash = list[int](), 0, xxh3_64(), xxh3_64(), xxh3_64()
         for chunk in exponents:
             original.update(chunk.words)
             sizes.append(len(chunk.stored))
-            escapes += chunk.escapes
+            part_bytes += chunk.part_bytes
             position = self._write(position, chunk.stored, exponent_hash)
         for chunk in sign_mantissas:
             # Only the last chunk of a run is not whole pages, so padding each is padding the run.
             position = self._write(position, chunk.stored, sign_mantissa_hash)
         hashes = (exponent_hash.intdigest(), sign_mantissa_hash.intdigest(), original.intdigest())
-        blob = Blob(self.end, weights, tuple(sizes), escapes, *hashes)
+        blob = Blob(self.end, weights, tuple(sizes), part_bytes, *hashes)
         self.end = position
         return blob
 

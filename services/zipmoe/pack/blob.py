@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from zipmoe.kernels import size4
-
 PAGE = 4096
 CHUNK = 1 << 20  # weights; whole pages
 
@@ -47,7 +45,7 @@ class Blob:
     offset: int
     weights: int
     exponent_sizes: tuple[int, ...]
-    escapes: int  # weights whose exponent lies outside the window of pack4
+    part_bytes: int  # of memory for the exponents as pack4 keeps them: its chunks' parts, padding included
     exponent_hash: int  # of the stored exponents, padding included
     sign_mantissa_hash: int  # of the stored sign-mantissas, padding included
     original_hash: int  # of the run's BF16 bytes, as the checkpoint has them
@@ -62,9 +60,9 @@ class Blob:
         return self.offset + self.exponent_bytes
 
     @property
-    def part_bytes(self) -> int:
-        """Bytes in memory of the exponents as pack4 keeps them resident."""
-        return size4(self.weights, self.escapes)
+    def shrunk(self) -> bool:
+        """Whether no chunk is stored as it is."""
+        return all(size < most for size, (_, most) in zip(self.exponent_sizes, chunks(self.weights), strict=True))
 
     @property
     def end(self) -> int:
@@ -74,23 +72,22 @@ class Blob:
     def to_wire(self) -> list[Any]:
         """Plain numbers, for msgpack or a pipe."""
         hashes = (self.exponent_hash, self.sign_mantissa_hash, self.original_hash)
-        return [self.offset, self.weights, list(self.exponent_sizes), self.escapes, *hashes]
+        return [self.offset, self.weights, list(self.exponent_sizes), self.part_bytes, *hashes]
 
     @classmethod
     def from_wire(cls, wire: Any) -> "Blob":
         """The inverse of `to_wire`. ValueError if that cannot be a blob."""
         try:
-            offset, weights, sizes, escapes, *hashes = wire
-            numbers = (offset, weights, *sizes, escapes, *hashes)
+            offset, weights, sizes, part_bytes, *hashes = wire
+            numbers = (offset, weights, *sizes, part_bytes, *hashes)
         except TypeError as error:
             raise ValueError(f"not a blob: {error}") from None
         if not (
             len(hashes) == 3
-            and escapes <= weights
             and all(type(number) is int and 0 <= number < 1 << 64 for number in numbers)
-            and offset % PAGE == 0
+            and offset % PAGE == part_bytes % PAGE == 0
             and len(sizes) == -(-weights // CHUNK)
             and all(0 < size <= limit for size, (_, limit) in zip(sizes, chunks(weights), strict=True))
         ):
             raise ValueError(f"not a blob: {wire}")
-        return cls(offset, weights, tuple(sizes), escapes, *hashes)
+        return cls(offset, weights, tuple(sizes), part_bytes, *hashes)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from zipmoe.kernels import pack4, size4, split
-from zipmoe.pack.blob import chunks
+from zipmoe.pack.blob import chunks, padded
 from zipmoe.pack.checkpoint import Checkpoint
 from zipmoe.pack.codec import Codec
 from zipmoe.pack.family import Run
@@ -25,12 +25,12 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One stored part of a run: `words` are its BF16 bytes, `stored` what of them goes to the disk, unpadded, `escapes`
-    the exponents that pack4 would not take into its window (0 where it has none to look at)."""
+    """One stored part of a run: `words` are its BF16 bytes, `stored` what of them goes to the disk, unpadded, and
+    `part_bytes` the memory that its exponents take in pack4 (0 where it has none)."""
 
     words: bytearray
     stored: bytes | bytearray
-    escapes: int = 0
+    part_bytes: int = 0
 
 
 def encode(checkpoint: Checkpoint, runs: Iterable[Run], codec: Codec) -> Generator[Chunk]:
@@ -39,7 +39,7 @@ def encode(checkpoint: Checkpoint, runs: Iterable[Run], codec: Codec) -> Generat
     def exponents(run: Run, first: int, length: int) -> Chunk:
         words, plane, _ = _planes(checkpoint, run, first, length)
         stored = codec.compress(plane)
-        return Chunk(words, stored if len(stored) < length else plane, _escapes(plane))
+        return Chunk(words, stored if len(stored) < length else plane, _part_bytes(plane))
 
     def sign_mantissas(run: Run, first: int, length: int) -> Chunk:
         words, _, plane = _planes(checkpoint, run, first, length)
@@ -66,11 +66,10 @@ def read_run(checkpoint: Checkpoint, run: Run, at: int, view: memoryview) -> Non
             at -= tensor.size
 
 
-def _escapes(plane: bytearray) -> int:
-    """All of them where pack4 would be no smaller than BF16."""
-    least, part = size4(len(plane)), bytearray(len(plane))
-    used = pack4(plane, part, len(plane)) if least <= len(part) else None
-    return len(plane) if used is None else (used - least) // (size4(len(plane), 1) - least)
+def _part_bytes(plane: bytearray) -> int:
+    """As if all were escapes where pack4 would be no smaller than BF16."""
+    part = bytearray(max(len(plane), size4(len(plane))))
+    return padded(pack4(plane, part) or size4(len(plane), len(plane)))
 
 
 def _planes(checkpoint: Checkpoint, run: Run, first: int, length: int) -> tuple[bytearray, bytearray, bytearray]:

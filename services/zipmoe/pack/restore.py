@@ -13,7 +13,7 @@ from types import TracebackType
 from xxhash import xxh3_64, xxh3_64_intdigest
 
 from zipmoe.errors import CorruptExpert
-from zipmoe.kernels import merge, pack4
+from zipmoe.kernels import merge, pack4, size4
 from zipmoe.pack.blob import CHUNK, Blob, chunks, packed_offset, padded
 from zipmoe.pack.codec import Codec
 from zipmoe.pack.file import LONGEST_READ, PackFile
@@ -26,6 +26,11 @@ class Restored:
     bytes_read: int
     read_ns: int
     decode_ns: int
+
+    def __add__(self, other: "Restored") -> "Restored":
+        return Restored(
+            self.bytes_read + other.bytes_read, self.read_ns + other.read_ns, self.decode_ns + other.decode_ns
+        )
 
 
 class Scratch:
@@ -53,52 +58,65 @@ def restore(file: PackFile, blob: Blob, codec: Codec, slot: memoryview, scratch:
     undefined. CorruptExpert if the stored bytes are damaged; the slot then holds nothing of use."""
     half = padded(blob.weights)
     _check(slot, 2 * half, blob)
-    words, sign_mantissas = slot[: 2 * blob.weights], slot[half : 2 * half]
+    words, plane = slot[: 2 * blob.weights], slot[half : 2 * half]
 
     def take(first: int, exponents: memoryview) -> None:
         last = first + len(exponents)
-        merge(exponents, sign_mantissas[first:last], words[2 * first : 2 * last])
+        merge(exponents, plane[first:last], words[2 * first : 2 * last])
 
-    return _bring(file, blob, codec, sign_mantissas, scratch, take)
+    return restore_sign_mantissas(file, blob, plane) + _decode_exponents(file, blob, codec, scratch, take)
 
 
 def restore_packed(file: PackFile, blob: Blob, codec: Codec, slot: memoryview, scratch: Scratch) -> Restored:
     """Bring `blob` into `slot` as it stays resident in pack4: sign-mantissas, then from packed_offset(blob.weights) on
-    the exponent part.
+    the exponents.
 
     `slot` is writable, starts at a page and has at least packed_offset(blob.weights) + blob.part_bytes bytes.
     CorruptExpert as for `restore`, and where the exponents need more room than the manifest says."""
     half = packed_offset(blob.weights)
     _check(slot, half + blob.part_bytes, blob)
-    part = slot[half : half + blob.part_bytes]
+    parts = slot[half : half + blob.part_bytes]
+    return restore_sign_mantissas(file, blob, slot[:half]) + restore_exponents(file, blob, codec, parts, scratch)
 
-    def take(first: int, exponents: memoryview) -> None:
-        if pack4(exponents, part, blob.weights, first) is None:
+
+def restore_sign_mantissas(file: PackFile, blob: Blob, plane: memoryview) -> Restored:
+    """Read the sign-mantissas into `plane`, padded(blob.weights) bytes that start at a page."""
+    started = perf_counter_ns()
+    file.read_into(blob.sign_mantissa_offset, plane)
+    read = perf_counter_ns()
+    if xxh3_64_intdigest(plane) != blob.sign_mantissa_hash:
+        raise _damaged(file, "sign-mantissas", blob.sign_mantissa_offset, len(plane), "hash differs")
+    return Restored(len(plane), read - started, perf_counter_ns() - read)
+
+
+def restore_exponents(file: PackFile, blob: Blob, codec: Codec, parts: memoryview, scratch: Scratch) -> Restored:
+    """Bring the exponents into `parts` in pack4, blob.part_bytes that start at a page. If they are stored so, reading
+    them is all."""
+    if codec.name == "pack4" and blob.shrunk:
+        started = perf_counter_ns()
+        file.read_into(blob.offset, parts)
+        read = perf_counter_ns()
+        if xxh3_64_intdigest(parts) != blob.exponent_hash:
+            raise _damaged(file, "exponents", blob.offset, blob.exponent_bytes, "hash differs")
+        return Restored(len(parts), read - started, perf_counter_ns() - read)
+    used = 0
+
+    def take(_: int, exponents: memoryview) -> None:
+        nonlocal used
+        size = pack4(exponents, parts[used:]) if size4(len(exponents)) <= len(parts) - used else None
+        if size is None:
             raise _damaged(file, "exponents", blob.offset, blob.exponent_bytes, "they have more escapes than recorded")
+        used += padded(size)
 
-    return _bring(file, blob, codec, slot[:half], scratch, take)
+    return _decode_exponents(file, blob, codec, scratch, take)
 
 
-def _bring(
-    file: PackFile,
-    blob: Blob,
-    codec: Codec,
-    sign_mantissas: memoryview,
-    scratch: Scratch,
-    take: Callable[[int, memoryview], None],
+def _decode_exponents(
+    file: PackFile, blob: Blob, codec: Codec, scratch: Scratch, take: Callable[[int, memoryview], None]
 ) -> Restored:
-    """Read the sign-mantissas to their place, and give `take` (first weight, exponents) chunk by chunk, ascending."""
+    """Give `take` (first weight, exponents) chunk by chunk, ascending."""
     read_ns = decode_ns = 0
     exponent_hash = xxh3_64()
-
-    started = perf_counter_ns()
-    file.read_into(blob.sign_mantissa_offset, sign_mantissas)
-    read_ns += perf_counter_ns() - started
-    started = perf_counter_ns()
-    if xxh3_64_intdigest(sign_mantissas) != blob.sign_mantissa_hash:
-        raise _damaged(file, "sign-mantissas", blob.sign_mantissa_offset, len(sign_mantissas), "hash differs")
-    decode_ns += perf_counter_ns() - started
-
     for offset, size, members in _windows(blob, len(scratch.window)):
         window = scratch.window[:size]
         started = perf_counter_ns()
@@ -115,8 +133,7 @@ def _bring(
                 raise _damaged(file, "exponents", offset + at, stored, f"{codec.name} says {error}") from None
             take(first, exponents)
         decode_ns += perf_counter_ns() - started
-
-    return Restored(blob.end - blob.offset, read_ns, decode_ns)
+    return Restored(blob.exponent_bytes, read_ns, decode_ns)
 
 
 def _check(slot: memoryview, needed: int, blob: Blob) -> None:

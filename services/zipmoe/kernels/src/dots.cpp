@@ -1,68 +1,73 @@
 #include "dots.h"
 
+#include <array>
+
 #include "sums.h"
 
 namespace zipmoe {
 namespace {
 
-template <size_t kRows, size_t kTokens>
+template <typename Level, size_t kRows, size_t kTokens>
 ZIPMOE_INLINE void block(const uint16_t* weight, size_t columns, const float* x, float* out, size_t stride) {
-    const size_t width = whole_pairs(columns);
-    Sums<kRows, kTokens> sums = {};
+    const size_t width = whole_groups(columns);
+    Sums<Level, kRows, kTokens> sums = {};
     size_t k = 0;
-    for (; k + kPair <= columns; k += kPair) {
-        Pairs words[kRows];
-#pragma GCC unroll 8
-        for (size_t r = 0; r < kRows; ++r) {
+    for (; k + kGroup <= columns; k += kGroup) {
+        repeat<kRows>([&](auto r) ZIPMOE_INLINED {
             prefetch(weight + (r + kRows) * columns + k);
-            std::memcpy(&words[r], weight + r * columns + k, sizeof words[r]);
-        }
-        add(sums, words, x + k, width);
+            typename Level::Group words;
+            Level::load(weight + r * columns + k, words);
+            add<Level>(sums[r], words, x + k, width);
+        });
     }
     if (k < columns) {
-        Pairs words[kRows] = {};
-        for (size_t r = 0; r < kRows; ++r) std::memcpy(&words[r], weight + r * columns + k, 2 * (columns - k));
-        add(sums, words, x + k, width);
+        repeat<kRows>([&](auto r) ZIPMOE_INLINED {
+            uint16_t last[kGroup] = {};
+            std::memcpy(last, weight + r * columns + k, 2 * (columns - k));
+            typename Level::Group words;
+            Level::load(last, words);
+            add<Level>(sums[r], words, x + k, width);
+        });
     }
-    store(sums, out, stride);
+    store<Level, kRows, kTokens>(sums, out, stride);
 }
 
-template <size_t kMost>
-ZIPMOE_INLINE void blocks(const uint16_t* weight, size_t rows, size_t columns, const float* x, size_t tokens,
-                          float* out, size_t stride) {
-    for_blocks<kMost>(rows, tokens, [&]<size_t kRows, size_t kTokens>(size_t r, size_t t) __attribute__((always_inline)) {
-        block<kRows, kTokens>(weight + r * columns, columns, x + t * whole_pairs(columns), out + t * stride + r,
-                              stride);
-    });
-}
-
-using Dots = void(const uint16_t*, size_t, size_t, const float*, size_t, float*, size_t);
-
-#define ZIPMOE_DOTS(name, most)                                                                                \
-    void name(const uint16_t* weight, size_t rows, size_t columns, const float* x, size_t tokens, float* out, \
-              size_t stride) {                                                                                 \
-        blocks<most>(weight, rows, columns, x, tokens, out, stride);                                           \
+struct Dots {
+    template <typename Level>
+    ZIPMOE_INLINE static void run(const uint16_t* weight, size_t rows, size_t columns, const float* x, size_t tokens,
+                                  float* out, size_t stride) {
+        for_blocks<Level::kSums>(
+            rows, tokens, [&]<size_t kRows, size_t kTokens>(size_t r, size_t t) ZIPMOE_INLINED {
+                block<Level, kRows, kTokens>(weight + r * columns, columns, x + t * whole_groups(columns),
+                                             out + t * stride + r, stride);
+            });
     }
+};
 
-ZIPMOE_DOTS(dots_plain, kFewSums)
-#if ZIPMOE_LEVELS
-ZIPMOE_AVX512 ZIPMOE_DOTS(dots_avx512, kManySums)
-ZIPMOE_AVX2 ZIPMOE_DOTS(dots_avx2, kFewSums)
-#endif
-
-Dots* fastest() {
-#if ZIPMOE_LEVELS
-    if (__builtin_cpu_supports("x86-64-v4")) return dots_avx512;
-    if (__builtin_cpu_supports("x86-64-v3")) return dots_avx2;
-#endif
-    return dots_plain;
-}
+struct Lanes {
+    template <typename Level>
+    ZIPMOE_INLINE static void run(uint8_t* places) {
+        for (size_t k = 0; k < kGroup; ++k) {
+            const size_t word = Level::word_of(k), in = word % Level::kWords;
+            places[k] = static_cast<uint8_t>(word - in + in % 2 * Level::kLanes + in / 2);
+        }
+    }
+};
 
 }  // namespace
 
+const uint8_t* lanes() {
+    static const auto table = [] {
+        std::array<uint8_t, kGroup> places;
+        fastest<Lanes>(static_cast<void (*)(uint8_t*)>(nullptr))(places.data());
+        return places;
+    }();
+    return table.data();
+}
+
 void dots(const uint16_t* weight, size_t rows, size_t columns, const float* x, size_t tokens, float* out,
           size_t stride) {
-    static Dots* const best = fastest();
+    static const auto best = fastest<Dots>(dots);
     best(weight, rows, columns, x, tokens, out, stride);
 }
 

@@ -17,13 +17,17 @@ constexpr size_t kTile = 64;
 
 using Activations = std::vector<float>;
 
-Activations activations(size_t tokens, size_t columns) { return Activations(tokens * whole_pairs(columns)); }
+// Where column k lies in its row of activations.
+size_t place(const uint8_t* lanes, size_t k) { return k / 32 * 32 + lanes[k % 32]; }
+
+Activations activations(size_t tokens, size_t columns) { return Activations(tokens * whole_groups(columns)); }
 
 Activations widened(Matrix x) {
     Activations wide = activations(x.rows, x.columns);
+    const uint8_t* const order = lanes();
     for (size_t t = 0; t < x.rows; ++t)
         for (size_t k = 0; k < x.columns; ++k)
-            wide[t * whole_pairs(x.columns) + lane_of(k)] = widen(x.words[t * x.columns + k]);
+            wide[t * whole_groups(x.columns) + place(order, k)] = widen(x.words[t * x.columns + k]);
     return wide;
 }
 
@@ -63,6 +67,7 @@ void feed_forward(Matrix x, const Weight& gate_up, const Weight& down, uint16_t*
     const size_t tokens = x.rows, inner = down.columns;
     const Activations wide = widened(x);
     Activations gated = activations(tokens, inner);
+    const uint8_t* const order = lanes();
     for_tiles(inner, threads, [&](size_t row, size_t rows) {
         thread_local std::vector<float> gates, ups;
         gates.resize(tokens * kTile);
@@ -72,7 +77,7 @@ void feed_forward(Matrix x, const Weight& gate_up, const Weight& down, uint16_t*
         for (size_t t = 0; t < tokens; ++t) {
             for (size_t r = 0; r < rows; ++r) {
                 const float act = rounded(silu(rounded(gates[t * kTile + r])));
-                gated[t * whole_pairs(inner) + lane_of(row + r)] = rounded(act * rounded(ups[t * kTile + r]));
+                gated[t * whole_groups(inner) + place(order, row + r)] = rounded(act * rounded(ups[t * kTile + r]));
             }
         }
     });

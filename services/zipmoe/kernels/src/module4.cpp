@@ -2,8 +2,8 @@
 
 #include <nanobind/stl/optional.h>
 
-#include <algorithm>
 #include <string>
+#include <vector>
 
 #include "array.h"
 #include "buffer.h"
@@ -24,44 +24,44 @@ std::string shape_of(const Matrix4& matrix) {
 // A matrix in a packed run. Checked once, when it is made; it holds both buffers.
 class Packed4 {
 public:
-    Packed4(nb::handle sign_mantissa, nb::handle part, size_t first, size_t rows, size_t columns)
-        : sign_mantissa_(sign_mantissa, Buffer::kRead), part_(part, Buffer::kRead) {
-        size_t weights;
+    Packed4(nb::handle sign_mantissa, nb::handle parts, size_t first, size_t rows, size_t columns)
+        : sign_mantissa_(sign_mantissa, Buffer::kRead), parts_(parts, Buffer::kRead) {
+        const size_t weights = sign_mantissa_.size();
         matrix_ = {{}, first, rows, columns};
-        if (const std::string why = open4(part_.data(), part_.size(), matrix_.run, weights); !why.empty()) refuse(why);
-        if (sign_mantissa_.size() < weights)
-            refuse(std::to_string(sign_mantissa_.size()) + " bytes of sign-mantissas for a run of " +
-                   std::to_string(weights) + " weights");
+        if (const std::string why = open4(parts_.data(), parts_.size(), weights, chunks_); !why.empty()) refuse(why);
         if (first > weights || (columns != 0 && rows > (weights - first) / columns))
             refuse("a matrix " + shape_of(matrix_) + " from weight " + std::to_string(first) +
                    " on does not fit a run of " + std::to_string(weights) + " weights");
-        matrix_.run.sign_mantissa = sign_mantissa_.data();
+        matrix_.run = {sign_mantissa_.data(), chunks_.data()};
     }
     const Matrix4& matrix() const { return matrix_; }
 
 private:
-    Buffer sign_mantissa_, part_;
+    Buffer sign_mantissa_, parts_;
+    std::vector<Chunk4> chunks_;
     Matrix4 matrix_;
 };
 
-std::optional<size_t> pack_chunk(nb::handle exponents, nb::handle part, size_t weights, size_t first) {
+std::optional<size_t> pack_chunk(nb::handle exponents, nb::handle part) {
     const Buffer from(exponents, Buffer::kRead), to(part, Buffer::kWrite);
-    if (weights > UINT32_MAX)
-        refuse("a run of " + std::to_string(weights) + " weights is longer than positions of 32 bits can say");
-    const size_t n = std::min(kChunk4, weights - std::min(first, weights));
-    if (first % kChunk4 != 0 || (first >= weights && first > 0) || from.size() != n)
-        refuse(std::to_string(from.size()) + " exponents do not fit weight " + std::to_string(first) + " of " +
-               std::to_string(weights) + ": a run is packed in chunks of " + std::to_string(kChunk4));
-    if (to.size() < size4(weights, 0))
-        refuse("a part of " + std::to_string(to.size()) + " bytes does not fit a run of " + std::to_string(weights) +
-               " weights: it needs " + std::to_string(size4(weights, 0)) + ", and 8 for each escape");
-    if (first == 0) {
-        start4(to.data(), weights);
-    } else if (const std::string why = resume4(to.data(), weights, first); !why.empty()) {
-        refuse(why);
-    }
+    const std::string chunk = "a chunk of " + std::to_string(from.size()) + " weights";
+    if (from.size() > kChunk4) refuse(chunk + ": there are at most " + std::to_string(kChunk4));
+    if (to.size() < size4(from.size(), 0))
+        refuse("a part of " + std::to_string(to.size()) + " bytes does not fit " + chunk + ": it needs " +
+               std::to_string(size4(from.size(), 0)) + ", and 4 for each escape");
     nb::gil_scoped_release free;
-    return zipmoe::pack4(from.data(), n, to.data(), to.size(), first);
+    return zipmoe::pack4(from.data(), from.size(), to.data(), to.size());
+}
+
+void unpack_exponents(nb::handle part, nb::handle exponents) {
+    const Buffer from(part, Buffer::kRead), to(exponents, Buffer::kWrite);
+    Chunk4 chunk;
+    if (const std::string why = open4(from.data(), from.size(), chunk); !why.empty()) refuse(why);
+    if (chunk.weights != to.size())
+        refuse("a chunk of " + std::to_string(chunk.weights) + " weights for " + std::to_string(to.size()) +
+               " exponents");
+    nb::gil_scoped_release free;
+    zipmoe::exponents4(chunk, to.data());
 }
 
 void unpack_rows(const Packed4& weight, const WriteArray& out, int threads, size_t row) {
@@ -106,12 +106,13 @@ void expert4(const ReadArray& x, const Packed4& gate_up, const Packed4& down, co
 
 void define4(nb::module_& module) {
     nb::class_<Packed4>(module, "Packed4")
-        .def(nb::init<nb::handle, nb::handle, size_t, size_t, size_t>(), nb::arg("sign_mantissa"), nb::arg("part"),
+        .def(nb::init<nb::handle, nb::handle, size_t, size_t, size_t>(), nb::arg("sign_mantissa"), nb::arg("parts"),
              nb::arg("first"), nb::arg("rows"), nb::arg("columns"))
         .def_prop_ro("rows", [](const Packed4& self) { return self.matrix().rows; })
         .def_prop_ro("columns", [](const Packed4& self) { return self.matrix().columns; });
     module.def("size4", &size4, nb::arg("weights"), nb::arg("escapes") = 0);
-    module.def("pack4", &pack_chunk, nb::arg("exponents"), nb::arg("part"), nb::arg("weights"), nb::arg("first") = 0);
+    module.def("pack4", &pack_chunk, nb::arg("exponents"), nb::arg("part"));
+    module.def("exponents4", &unpack_exponents, nb::arg("part"), nb::arg("exponents"));
     module.def("unpack4", &unpack_rows, nb::arg("weight"), nb::arg("out").noconvert(), nb::arg("threads"),
                nb::arg("row") = 0);
     module.def("linear4", &linear4, nb::arg("x").noconvert(), nb::arg("weight"), nb::arg("out").noconvert(),

@@ -2,61 +2,57 @@
 
 #include <cstring>
 
-#include "dots.h"
-#include "targets.h"
+#include "level.h"
 
 namespace zipmoe {
 
-typedef uint32_t Pairs __attribute__((vector_size(4 * kLanes)));
-typedef float Floats __attribute__((vector_size(4 * kLanes)));
-
 // The sums of a few rows times a few tokens. The order of additions is written here once, for every form of weights:
 // so the bits of a product depend neither on the form nor on the shape of the block.
-template <size_t kRows, size_t kTokens>
-using Sums = Floats[kRows][kTokens];
+template <typename Level, size_t kRows, size_t kTokens>
+using Sums = typename Level::Floats[kRows][kTokens];
 
-// Add kPair weights of each row, from column k on, times the tokens.
-template <size_t kRows, size_t kTokens>
-ZIPMOE_INLINE void add(Sums<kRows, kTokens>& sums, const Pairs (&words)[kRows], const float* x, size_t width) {
-#pragma GCC unroll 8
-    for (size_t t = 0; t < kTokens; ++t) {
-        Floats even, odd;
-        std::memcpy(&even, x + t * width, sizeof even);
-        std::memcpy(&odd, x + t * width + kLanes, sizeof odd);
-#pragma GCC unroll 8
-        for (size_t r = 0; r < kRows; ++r) {
-            sums[r][t] += (Floats)(words[r] << 16) * even;
-            sums[r][t] += (Floats)(words[r] & 0xFFFF0000u) * odd;
-        }
-    }
+// Add a group of weights of one row, times the tokens.
+template <typename Level, size_t kTokens>
+ZIPMOE_INLINE void add(typename Level::Floats (&sums)[kTokens], const typename Level::Group& group, const float* x,
+                       size_t width) {
+    using Floats = typename Level::Floats;
+    using Pairs = typename Level::Pairs;
+    repeat<Level::kCount>([&](auto i) ZIPMOE_INLINED {
+        const auto words = (Pairs)group[i];
+        const auto low = (Floats)(words << 16), high = (Floats)(words & 0xFFFF0000u);
+        repeat<kTokens>([&](auto t) ZIPMOE_INLINED {
+            Floats even, odd;
+            std::memcpy(&even, x + t * width + 2 * i * Level::kLanes, sizeof even);
+            std::memcpy(&odd, x + t * width + (2 * i + 1) * Level::kLanes, sizeof odd);
+            sums[t] += low * even;
+            sums[t] += high * odd;
+        });
+    });
 }
 
-template <size_t kRows, size_t kTokens>
-ZIPMOE_INLINE void store(const Sums<kRows, kTokens>& sums, float* out, size_t stride) {
-    for (size_t r = 0; r < kRows; ++r) {
-        for (size_t t = 0; t < kTokens; ++t) {
-            float lanes[kLanes];
-            std::memcpy(lanes, &sums[r][t], sizeof lanes);
-            for (size_t half = kLanes / 2; half > 0; half /= 2)
+template <typename Level, size_t kRows, size_t kTokens>
+ZIPMOE_INLINE void store(const Sums<Level, kRows, kTokens>& sums, float* out, size_t stride) {
+    repeat<kRows>([&](auto r) ZIPMOE_INLINED {
+        repeat<kTokens>([&](auto t) ZIPMOE_INLINED {
+            const typename Level::Floats sum = sums[r][t];
+            float lanes[Level::kLanes];
+            std::memcpy(lanes, &sum, sizeof lanes);
+            for (size_t half = Level::kLanes / 2; half > 0; half /= 2)
                 for (size_t i = 0; i < half; ++i) lanes[i] += lanes[i + half];
             out[t * stride + r] = lanes[0];
-        }
-    }
+        });
+    });
 }
 
 // Weights stream: what a core reads next is asked for early, because a row is too short for the hardware to learn its
 // stream. Into the second cache: in the first it would push out the activations before it is used.
 ZIPMOE_INLINE void prefetch(const void* at) { __builtin_prefetch(at, 0, 2); }
 
-// Registers decide how many sums of 64 bytes live at once: 16 with AVX-512, 4 in halves or quarters elsewhere.
-constexpr size_t kManySums = 16;
-constexpr size_t kFewSums = 4;
-
 // Call act.template operator()<kRows, kTokens>(row, token) so that every row meets every token once.
 template <size_t kMost, typename Act>
 ZIPMOE_INLINE void for_blocks(size_t rows, size_t tokens, Act&& act) {
     size_t t = 0;
-    const auto bands = [&]<size_t kTokens>() __attribute__((always_inline)) {
+    const auto bands = [&]<size_t kTokens>() ZIPMOE_INLINED {
         constexpr size_t kRows = kMost / kTokens > 4 ? 4 : (kMost / kTokens ? kMost / kTokens : 1);
         for (; t + kTokens <= tokens; t += kTokens) {
             size_t r = 0;

@@ -1,6 +1,9 @@
 #pragma once
 
 #include <bit>
+#include <cstddef>
+#include <type_traits>
+#include <utility>
 
 static_assert(std::endian::native == std::endian::little, "BF16 words are read as the checkpoint stores them");
 
@@ -17,5 +20,18 @@ static_assert(std::endian::native == std::endian::little, "BF16 words are read a
 #define ZIPMOE_LEVELS 0
 #endif
 
-// A helper must become part of each clone, or it is compiled once, for the baseline.
+// A helper must become part of each clone, or it is compiled once, for the baseline. The second is for a lambda.
 #define ZIPMOE_INLINE inline __attribute__((always_inline))
+#define ZIPMOE_INLINED __attribute__((always_inline))
+
+namespace zipmoe {
+
+// act(0), ..., act(kCount - 1). Each index is a constant, so that what it indexes can stay in registers.
+template <size_t kCount, typename Act>
+ZIPMOE_INLINE void repeat(Act&& act) {
+    [&]<size_t... i>(std::index_sequence<i...>) ZIPMOE_INLINED {
+        (act(std::integral_constant<size_t, i>{}), ...);
+    }(std::make_index_sequence<kCount>{});
+}
+
+}  // namespace zipmoe
