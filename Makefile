@@ -26,9 +26,16 @@ check: .venv/dev
 proto: .venv/dev
 	PYTHON=$(abspath $(bin)/python) proto/generate.sh
 
-bench: .venv/dev
+bench: .venv/peers
 	$(bin)/python -m benchmarks.kernels
 	$(bin)/python -m benchmarks.walk
+	$(bin)/python -m benchmarks.resident
+
+# llama.cpp, compiled for this machine: some ten minutes on two cores.
+.venv/peers: .venv/dev
+	CMAKE_ARGS="-DGGML_NATIVE=ON -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_TOOLS=OFF" \
+	  $(bin)/pip install -e '.[peers]'
+	@touch $@
 
 clean:
 	rm -rf .run build .venv
