@@ -2,13 +2,14 @@
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache
 from transformers.masking_utils import create_causal_mask
 
 from tests.inference.family import EXPERTS, HEADS, HIDDEN, TOP, WIDTH, config, noise, same_bits, theirs
-from zipmoe.inference.model.blocks import Rotary, attend, rms_norm, rotate, route
-from zipmoe.inference.model.kv_cache import KVCache
+from zipmoe.inference.model.blocks import rms_norm, rotate, route
+from zipmoe.inference.model.reference import Reference
+from zipmoe.inference.model.rotary import Rotary
 
 # Prompts, a chunk behind a prompt, tokens one by one.
 CHUNKS = [[1], [7], [33], [7, 1, 1, 1], [16, 9, 1], [1, 1, 5]]
@@ -38,7 +39,8 @@ def test_rotary(start: int, tokens: int) -> None:
 @pytest.mark.parametrize("chunks", CHUNKS, ids=str)
 def test_attend_with_cached_keys(kv_heads: int, chunks: list[int]) -> None:
     module = theirs.OlmoeAttention(config(kv_heads), 0).eval()
-    their_cache, our_cache = DynamicCache(config=module.config), KVCache(1, kv_heads, WIDTH, sum(chunks))
+    do, their_cache = Reference(threads=2), DynamicCache(config=module.config)
+    our_cache = do.cache(1, kv_heads, WIDTH, sum(chunks))
     for seed, tokens in enumerate(chunks):
         query = noise(3 * seed, HEADS, tokens, WIDTH)
         key, value = (noise(3 * seed + part, kv_heads, tokens, WIDTH) for part in (1, 2))
@@ -46,9 +48,14 @@ def test_attend_with_cached_keys(kv_heads: int, chunks: list[int]) -> None:
         mask = create_causal_mask(module.config, embeddings, None, their_cache)
         seen = their_cache.update(key[None], value[None], 0)
         expected, _ = theirs.eager_attention_forward(module, query[None], *seen, mask, scaling=module.scaling)
-        ours = attend(query, *our_cache.extend(0, key, value))
+        ours = do.attend(flat(query), flat(key), flat(value), HEADS, our_cache, 0)
         our_cache.advance(tokens)
         assert same_bits(ours, expected[0].reshape(tokens, -1))
+
+
+def flat(heads: Tensor) -> Tensor:
+    """[N, T, D] -> [T, N·D]"""
+    return heads.transpose(0, 1).flatten(1)
 
 
 @pytest.mark.parametrize("normalise", [False, True])

@@ -4,6 +4,7 @@ arrive."""
 import random
 from collections.abc import Iterator, Mapping
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -12,8 +13,8 @@ from torch import Tensor, nn
 
 from tests.inference.family import EXPERTS, HIDDEN, TOP, config, noise, same_bits, theirs
 from zipmoe.inference.experts import Experts
-from zipmoe.inference.mixture import WalkedMixture, _tokens_by_expert
-from zipmoe.inference.model.arithmetic import Reference
+from zipmoe.inference.mixture import WalkedMixture, tokens_by_expert
+from zipmoe.inference.model.reference import Reference
 from zipmoe.inference.model.weight import ExpertWeights, PlainExpert
 
 
@@ -56,10 +57,13 @@ def test_tokens_are_grouped_as_by_a_naive_loop(count: int, k: int, chance: rando
     for token, row in enumerate(rows):
         for place, expert in enumerate(row):
             naive.setdefault(expert, []).append((token, place))
-    tokens, places = _tokens_by_expert(torch.tensor(rows))
-    assert tokens.keys() == places.keys() == naive.keys()
+    weights = np.arange(count * k, dtype=np.float32).reshape(count, k)
+    groups = tokens_by_expert(np.array(rows), weights)
+    assert groups.keys() == naive.keys()
     for expert, pairs in naive.items():
-        assert list(zip(tokens[expert].tolist(), places[expert].tolist(), strict=True)) == pairs
+        tokens, shares = groups[expert]
+        assert tokens.tolist() == [token for token, _ in pairs]
+        assert shares.tolist() == [weights[pair] for pair in pairs]
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 5, 60])
@@ -68,12 +72,12 @@ def test_the_sum_is_transformers_in_any_order(module: nn.Module, tokens: int, se
     x, experts, weights = choice(tokens)
     expected = module(x, experts, weights)
     mixture = WalkedMixture(Shuffled(module, seed), Reference(threads=2), decoding=False)
-    assert same_bits(mixture(0, x, experts, weights), expected)
+    assert same_bits(mixture(0, x, experts.numpy(), weights.float().numpy()), expected)
 
 
 def test_a_walk_is_told_who_is_wanted_most(module: nn.Module) -> None:
     walked = Shuffled(module, 0)
-    experts, weights = torch.tensor([[0, 1], [2, 1]]), torch.tensor([[0.5, 0.25], [0.125, 2.0]], dtype=torch.bfloat16)
+    experts, weights = np.array([[0, 1], [2, 1]]), np.array([[0.5, 0.25], [0.125, 2.0]], np.float32)
     WalkedMixture(walked, Reference(threads=2), decoding=True)(5, noise(1, 2, HIDDEN), experts, weights)
     ((layer, needed, decoding),) = walked.asked
     assert (layer, decoding) == (5, True)

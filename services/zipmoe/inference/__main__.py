@@ -14,8 +14,7 @@ from zipmoe.arena.arena import Arena
 from zipmoe.errors import InvalidRequest
 from zipmoe.inference.engine import Engine
 from zipmoe.inference.experts import Experts
-from zipmoe.inference.model.arithmetic import arithmetic
-from zipmoe.inference.model.families import decoder
+from zipmoe.inference.model.families import arithmetic, decoder
 from zipmoe.inference.scheduler_client import SchedulerClient
 from zipmoe.inference.service import InferenceService
 from zipmoe.inference.text import load_tokenizer

@@ -1,10 +1,9 @@
 """Mixture: a layer's experts applied to a step's tokens, each expert walked to once for all of its tokens."""
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from zipmoe.inference.experts import Experts
-from zipmoe.inference.model.arithmetic import Arithmetic
+from zipmoe.inference.model.arithmetic import Arithmetic, Integers, Rows, Shares
 
 
 class WalkedMixture:
@@ -15,33 +14,27 @@ class WalkedMixture:
         self._arithmetic = arithmetic
         self._decoding = decoding
 
-    def __call__(self, layer: int, x: Tensor, experts: Tensor, weights: Tensor) -> Tensor:
-        tokens, places = _tokens_by_expert(experts)
-        gate = weights.float()
-        mass = {expert: float(gate[tokens[expert], places[expert]].sum()) for expert in tokens}
-        needed = {expert: mass[expert] for expert in sorted(mass, key=lambda expert: -len(tokens[expert]))}
+    def __call__(self, layer: int, x: Rows, experts: Integers, weights: Shares) -> Rows:
+        do, groups = self._arithmetic, tokens_by_expert(experts, weights)
+        wanted = sorted(groups, key=lambda expert: -len(groups[expert][0]))
+        needed = {expert: float(groups[expert][1].sum()) for expert in wanted}
         outputs = {}
         for expert, expert_weights in self._experts.walk(layer, needed, self._decoding):
-            rows = tokens[expert]
-            output = self._arithmetic.expert(x[rows], expert_weights)
-            outputs[expert] = output * weights[rows, places[expert], None]
+            outputs[expert] = do.expert(do.take(x, groups[expert][0]), expert_weights)
         # Experts arrive in any order; the sum is in the order of their numbers, so the bits do not depend on the cache.
-        total = torch.zeros_like(x)
-        for expert in sorted(outputs):
-            if len(x) == 1:
-                total += outputs[expert]
-            else:
-                total.index_add_(0, tokens[expert], outputs[expert])
-        return total
+        return do.mix(x, [(*groups[expert], outputs[expert]) for expert in sorted(groups)])
 
 
-def _tokens_by_expert(experts: Tensor) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
-    """For experts [T, k]: which tokens each expert has, ascending, and which of their k places it takes."""
-    flat = experts.flatten()
-    order = torch.argsort(flat, stable=True)
-    numbers, counts = torch.unique_consecutive(flat[order], return_counts=True)
-    groups = order.tensor_split(counts.cumsum(0)[:-1].tolist())
-    k = experts.shape[1]
-    tokens = {number: group // k for number, group in zip(numbers.tolist(), groups, strict=True)}
-    places = {number: group % k for number, group in zip(numbers.tolist(), groups, strict=True)}
-    return tokens, places
+def tokens_by_expert(experts: Integers, weights: Shares) -> dict[int, tuple[Integers, Shares]]:
+    """For experts and weights [T, k]: the tokens that each expert has, ascending, and the weights they give it."""
+    tokens, k = experts.shape
+    flat, shares = experts.reshape(-1), weights.reshape(-1)
+    if tokens == 1:
+        return {expert: (_FIRST, shares[place : place + 1]) for place, expert in enumerate(flat.tolist())}
+    order = np.argsort(flat, kind="stable")
+    numbers, starts = np.unique(flat[order], return_index=True)
+    groups = np.split(order, starts[1:])
+    return {number: (group // k, shares[group]) for number, group in zip(numbers.tolist(), groups, strict=True)}
+
+
+_FIRST = np.zeros(1, np.int64)

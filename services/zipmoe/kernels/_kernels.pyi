@@ -60,3 +60,28 @@ def linear4(x: Matrix, weight: Packed4, out: Matrix, threads: int) -> None:
 
 def expert4(x: Matrix, gate_up: Packed4, down: Packed4, out: Matrix, threads: int) -> None:
     """`expert` of the unpacked weights, bit for bit, without unpacking them."""
+
+# Activations: words [T, ...] of T tokens, computed in FP32 and rounded where transformers' eager BF16 rounds. Each says
+# with a ValueError what does not fit.
+
+def norm(x: Matrix, weight: Matrix, epsilon: float, out: Matrix) -> None:
+    """out [T, W] = root mean square norm (Zhang and Sennrich, 2019) of the rows of x [T, W], times weight [1, W]."""
+
+def rotate(x: Matrix, heads: int, cosines: Matrix, sines: Matrix) -> None:
+    """Turn x [T, N·D] by its positions, in place: rotary embedding (Su et al., 2021), half-rotation form, by cosines
+    and sines [T, D]."""
+
+def add(total: Matrix, other: Matrix) -> None:
+    """total [T, W] += other [T, W]."""
+
+def add_weighted(total: Matrix, rows: Any, x: Matrix, shares: Any) -> None:
+    """total[rows[i]] += shares[i] * x[i] for each row of x [t, W]; the product is rounded, then the sum. `rows` are t
+    int64, `shares` t float32."""
+
+def route(logits: Matrix, normalise: bool, chosen: Any, shares: Any) -> None:
+    """The k experts that a softmax of logits [T, E] finds likeliest, best first, into chosen [T, k] (int64), and their
+    probabilities, rounded to BF16, into shares [T, k] (float32): of all, or normalised to a sum of 1."""
+
+def attend(query: Matrix, keys: Matrix, values: Matrix, heads: int, scale: float, out: Matrix, threads: int) -> None:
+    """Causal attention of query [T, N·D] over keys and values [S, M·D], of which the last T are the query's own; out is
+    like query. Each of M heads of keys serves N / M heads of queries, in order."""

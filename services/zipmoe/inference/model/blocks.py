@@ -1,13 +1,11 @@
-"""Blocks that the families share. T tokens, H hidden width, N heads, D width of a head, k experts a token."""
+"""Blocks of transformers' eager implementation, in torch.
 
-from collections.abc import Callable
+T tokens, N heads, D width of a head, k experts a token.
+"""
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softmax
-
-# (layer, x [T, H], experts [T, k], gate weights [T, k]) -> sum of the experts' outputs, weighted [T, H]
-Mixture = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 
 
 def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
@@ -15,21 +13,6 @@ def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     wide = x.float()
     wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + epsilon)
     return weight * wide.to(x.dtype)
-
-
-class Rotary:
-    """Rotary position embedding (Su et al., 2021), half-rotation form; tables for all positions, in BF16."""
-
-    def __init__(self, width: int, context: int, base: float) -> None:
-        frequencies = 1.0 / (base ** (torch.arange(0, width, 2, dtype=torch.float) / width))
-        angles = torch.arange(context).float()[:, None] * frequencies
-        angles = torch.cat((angles, angles), dim=-1)
-        self._cos = angles.cos().to(torch.bfloat16)
-        self._sin = angles.sin().to(torch.bfloat16)
-
-    def at(self, start: int, tokens: int) -> tuple[Tensor, Tensor]:
-        """Cosines and sines [T, D] of consecutive positions."""
-        return self._cos[start : start + tokens], self._sin[start : start + tokens]
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -7,9 +7,11 @@ from torch import Tensor
 
 from zipmoe.errors import InvalidRequest
 from zipmoe.inference.model.arithmetic import Arithmetic
-from zipmoe.inference.model.blocks import Mixture
+from zipmoe.inference.model.fast import Fast
 from zipmoe.inference.model.kv_cache import KVCache
+from zipmoe.inference.model.mixture import Mixture
 from zipmoe.inference.model.olmoe import Olmoe, OlmoeConfig
+from zipmoe.inference.model.reference import Reference
 from zipmoe.inference.model.weight import DenseWeights
 
 
@@ -29,6 +31,10 @@ class Decoder(Protocol):
     def arithmetic(self) -> Arithmetic: ...
     def cache(self, capacity: int) -> KVCache: ...
     def forward(self, tokens: Tensor, cache: KVCache, mixture: Mixture, last: int = 1) -> Tensor: ...
+
+
+def arithmetic(name: str, threads: int) -> Arithmetic:
+    return Reference(threads) if name == "reference" else Fast(threads)
 
 
 def decoder(config: Mapping[str, Any], dense: DenseWeights, arithmetic: Arithmetic) -> Decoder:

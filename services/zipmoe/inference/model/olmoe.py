@@ -7,10 +7,11 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from zipmoe.inference.model.arithmetic import Arithmetic
-from zipmoe.inference.model.blocks import Mixture, Rotary, attend, rms_norm, rotate, route
+from zipmoe.inference.model.arithmetic import Arithmetic, Rows
 from zipmoe.inference.model.kv_cache import KVCache
-from zipmoe.inference.model.weight import DenseWeights, Weight
+from zipmoe.inference.model.mixture import Mixture
+from zipmoe.inference.model.rotary import Rotary
+from zipmoe.inference.model.weight import DenseWeights
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +51,17 @@ class OlmoeConfig:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """The dense weights of a layer; projections are [out, in]."""
+    """The dense weights of a layer, as the arithmetic has them; projections are [out, in]."""
 
-    attention_norm: Tensor
-    query: Weight
-    key: Weight
-    value: Weight
-    output: Weight
-    query_norm: Tensor
-    key_norm: Tensor
-    moe_norm: Tensor
-    router: Weight
+    attention_norm: Any
+    query: Any
+    key: Any
+    value: Any
+    output: Any
+    query_norm: Any
+    key_norm: Any
+    moe_norm: Any
+    router: Any
 
     @classmethod
     def from_dense(cls, dense: DenseWeights, layer: int) -> Self:
@@ -84,6 +85,7 @@ class Olmoe:
     def __init__(self, config: OlmoeConfig, dense: DenseWeights, arithmetic: Arithmetic) -> None:
         self.config = config
         self.arithmetic = arithmetic
+        dense = arithmetic.prepare(dense)
         self._embedding = dense.matrices["model.embed_tokens.weight"]
         self._layers = [Layer.from_dense(dense, layer) for layer in range(config.layers)]
         self._norm = dense.vectors["model.norm.weight"]
@@ -92,35 +94,29 @@ class Olmoe:
 
     def cache(self, capacity: int) -> KVCache:
         config = self.config
-        return KVCache(config.layers, config.kv_heads, config.hidden // config.heads, capacity)
+        return self.arithmetic.cache(config.layers, config.kv_heads, config.hidden // config.heads, capacity)
 
     @torch.inference_mode()
     def forward(self, tokens: Tensor, cache: KVCache, mixture: Mixture, last: int = 1) -> Tensor:
         """Runs tokens [T], which follow those in the cache, and returns logits [last, vocabulary] of the last ones."""
-        x, epsilon = self.arithmetic.embed(tokens, self._embedding), self.config.epsilon
-        cos, sin = self._rotary.at(cache.length, len(tokens))
+        do, config = self.arithmetic, self.config
+        x = do.embed(tokens, self._embedding)
         for index, layer in enumerate(self._layers):
-            x = x + self._attention(
-                index, layer, rms_norm(x, layer.attention_norm, self.config.epsilon), cos, sin, cache
-            )
-            normed = rms_norm(x, layer.moe_norm, self.config.epsilon)
-            logits = self.arithmetic.linear(normed, layer.router)
-            x = x + mixture(index, normed, *route(logits, self.config.experts_per_token, self.config.normalise))
+            normed = do.norm(x, layer.attention_norm, config.epsilon)
+            x = do.add(x, self._attention(index, layer, normed, cache))
+            normed = do.norm(x, layer.moe_norm, config.epsilon)
+            chosen = do.route(do.linear(normed, layer.router), config.experts_per_token, config.normalise)
+            x = do.add(x, mixture(index, normed, *chosen))
         cache.advance(len(tokens))
-        return self.arithmetic.linear(rms_norm(x, self._norm, epsilon)[-last:], self._head)
+        return do.logits(do.linear(do.norm(x, self._norm, config.epsilon)[-last:], self._head))
 
-    def _attention(self, index: int, layer: Layer, x: Tensor, cos: Tensor, sin: Tensor, cache: KVCache) -> Tensor:
-        config, multiply = self.config, self.arithmetic.linear
-        query = rms_norm(multiply(x, layer.query), layer.query_norm, config.epsilon)
-        key = rms_norm(multiply(x, layer.key), layer.key_norm, config.epsilon)
-        value = multiply(x, layer.value)
+    def _attention(self, index: int, layer: Layer, x: Rows, cache: KVCache) -> Rows:
+        do, config = self.arithmetic, self.config
+        query = do.norm(do.linear(x, layer.query), layer.query_norm, config.epsilon)
+        key = do.norm(do.linear(x, layer.key), layer.key_norm, config.epsilon)
+        value = do.linear(x, layer.value)
         if config.clip is not None:
-            query, key, value = (part.clamp(-config.clip, config.clip) for part in (query, key, value))
-        query, key = rotate(_heads(query, config.heads), cos, sin), rotate(_heads(key, config.kv_heads), cos, sin)
-        key, value = cache.extend(index, key, _heads(value, config.kv_heads))
-        return multiply(attend(query, key, value), layer.output)
-
-
-def _heads(x: Tensor, heads: int) -> Tensor:
-    """[T, N·D] -> [N, T, D]"""
-    return x.view(len(x), heads, -1).transpose(0, 1)
+            query, key, value = (do.clip(part, config.clip) for part in (query, key, value))
+        query = do.rotate(query, config.heads, self._rotary, cache.length)
+        key = do.rotate(key, config.kv_heads, self._rotary, cache.length)
+        return do.linear(do.attend(query, key, value, config.heads, cache, index), layer.output)

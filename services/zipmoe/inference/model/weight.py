@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,8 +37,8 @@ ExpertWeights = PlainExpert | PackedExpert
 class DenseWeights:
     """Everything of a model that is not an expert, by its name in the checkpoint."""
 
-    matrices: Mapping[str, Weight]
-    vectors: Mapping[str, Tensor]
+    matrices: Mapping[str, Any]  # Weight, or what an arithmetic has made of it
+    vectors: Mapping[str, Any]
 
 
 def unpacked(weight: Weight, threads: int) -> Tensor:

@@ -4,7 +4,7 @@
 
 #include "array.h"
 #include "buffer.h"
-#include "module4.h"
+#include "modules.h"
 #include "planes.h"
 
 namespace nb = nanobind;
@@ -88,4 +88,5 @@ NB_MODULE(_kernels, module) {
     module.def("expert", &expert, nb::arg("x").noconvert(), nb::arg("gate_up").noconvert(),
                nb::arg("down").noconvert(), nb::arg("out").noconvert(), nb::arg("threads"));
     zipmoe::define4(module);
+    zipmoe::define_activations(module);
 }

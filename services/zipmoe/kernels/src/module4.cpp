@@ -1,4 +1,4 @@
-#include "module4.h"
+#include "modules.h"
 
 #include <nanobind/stl/optional.h>
 

@@ -1,0 +1,106 @@
+#include <string>
+
+#include "activations.h"
+#include "array.h"
+#include "modules.h"
+
+namespace nb = nanobind;
+
+namespace zipmoe {
+namespace {
+
+template <typename Number>
+using Numbers = nb::ndarray<Number, nb::c_contig, nb::device::cpu>;
+
+void norm_rows(const ReadArray& x, const ReadArray& weight, float epsilon, const WriteArray& out) {
+    const uint16_t *const from = words_of(x, "x"), *const w = words_of(weight, "weight");
+    uint16_t* const to = words_of(out, "out");
+    expect(weight.shape(0) == 1 && weight.shape(1) == x.shape(1), "weight", shape_of(weight), "x", shape_of(x),
+           "x is [T, W], weight [1, W]");
+    expect(out.shape(0) == x.shape(0) && out.shape(1) == x.shape(1), "out", shape_of(out), "x", shape_of(x),
+           "both are [T, W]");
+    nb::gil_scoped_release free;
+    norm(from, x.shape(0), x.shape(1), w, epsilon, to);
+}
+
+void rotate_rows(const WriteArray& x, size_t heads, const ReadArray& cosines, const ReadArray& sines) {
+    uint16_t* const to = words_of(x, "x");
+    const uint16_t *const c = words_of(cosines, "cosines"), *const s = words_of(sines, "sines");
+    const size_t width = cosines.shape(1);
+    for (const ReadArray* turns : {&cosines, &sines})
+        expect(turns->shape(0) == x.shape(0) && turns->shape(1) == width && heads * width == x.shape(1) &&
+                   width % 2 == 0,
+               "cosines and sines", shape_of(*turns), "x", shape_of(x), "x is [T, N·D], they [T, D] with D even");
+    nb::gil_scoped_release free;
+    rotate(to, x.shape(0), heads, width, c, s);
+}
+
+void add_rows(const WriteArray& total, const ReadArray& other) {
+    uint16_t* const to = words_of(total, "total");
+    const uint16_t* const from = words_of(other, "other");
+    expect(other.shape(0) == total.shape(0) && other.shape(1) == total.shape(1), "other", shape_of(other), "total",
+           shape_of(total), "both are [T, W]");
+    nb::gil_scoped_release free;
+    add(to, from, total.shape(0) * total.shape(1));
+}
+
+void add_weighted_rows(const WriteArray& total, const Numbers<const int64_t>& rows, const ReadArray& x,
+                       const Numbers<const float>& shares) {
+    uint16_t* const to = words_of(total, "total");
+    const uint16_t* const from = words_of(x, "x");
+    const size_t count = x.shape(0);
+    expect(x.shape(1) == total.shape(1) && rows.size() == count && shares.size() == count, "x", shape_of(x), "total",
+           shape_of(total), "total is [T, W], x [t, W], and there are t rows and t shares");
+    for (size_t i = 0; i < count; ++i)
+        if (rows.data()[i] < 0 || static_cast<size_t>(rows.data()[i]) >= total.shape(0))
+            refuse("row " + std::to_string(rows.data()[i]) + " is not in total " + shape_of(total));
+    nb::gil_scoped_release free;
+    add_weighted(to, total.shape(1), rows.data(), count, from, shares.data());
+}
+
+void route_rows(const ReadArray& logits, bool normalise, const Numbers<int64_t>& chosen, const Numbers<float>& shares) {
+    const uint16_t* const from = words_of(logits, "logits");
+    const size_t rows = logits.shape(0), k = chosen.ndim() == 2 ? chosen.shape(1) : 0;
+    expect(chosen.ndim() == 2 && chosen.shape(0) == rows && k <= logits.shape(1) && shares.size() == rows * k,
+           "chosen", shape_of(chosen), "logits", shape_of(logits),
+           "logits are [T, E], chosen and shares [T, k], k at most E");
+    nb::gil_scoped_release free;
+    route(from, rows, logits.shape(1), k, normalise, chosen.data(), shares.data());
+}
+
+void attend_rows(const ReadArray& query, const ReadArray& keys, const ReadArray& values, size_t heads, float scale,
+                 const WriteArray& out, int threads) {
+    const uint16_t* const from = words_of(query, "query");
+    const uint16_t *const k = words_of(keys, "keys"), *const v = words_of(values, "values");
+    uint16_t* const to = words_of(out, "out");
+    const size_t count = checked(threads), rows = query.shape(0), width = heads ? query.shape(1) / heads : 0;
+    expect(width > 0 && width * heads == query.shape(1) && out.shape(0) == rows && out.shape(1) == query.shape(1),
+           "out", shape_of(out), "query", shape_of(query), "both are [T, N·D] with N heads");
+    const size_t key_heads = keys.shape(1) / width;
+    for (const ReadArray* seen : {&keys, &values})
+        expect(seen->shape(0) == keys.shape(0) && seen->shape(1) == key_heads * width && key_heads > 0 &&
+                   heads % key_heads == 0 && rows <= keys.shape(0),
+               "keys and values", shape_of(*seen), "query", shape_of(query),
+               "they are [S, M·D], S at least T, M a divisor of N");
+    nb::gil_scoped_release free;
+    attend(from, rows, heads, {k, v, keys.shape(0), key_heads, width}, scale, to, count);
+}
+
+}  // namespace
+
+void define_activations(nb::module_& module) {
+    module.def("norm", &norm_rows, nb::arg("x").noconvert(), nb::arg("weight").noconvert(), nb::arg("epsilon"),
+               nb::arg("out").noconvert());
+    module.def("rotate", &rotate_rows, nb::arg("x").noconvert(), nb::arg("heads"), nb::arg("cosines").noconvert(),
+               nb::arg("sines").noconvert());
+    module.def("add", &add_rows, nb::arg("total").noconvert(), nb::arg("other").noconvert());
+    module.def("add_weighted", &add_weighted_rows, nb::arg("total").noconvert(), nb::arg("rows").noconvert(),
+               nb::arg("x").noconvert(), nb::arg("shares").noconvert());
+    module.def("route", &route_rows, nb::arg("logits").noconvert(), nb::arg("normalise"),
+               nb::arg("chosen").noconvert(), nb::arg("shares").noconvert());
+    module.def("attend", &attend_rows, nb::arg("query").noconvert(), nb::arg("keys").noconvert(),
+               nb::arg("values").noconvert(), nb::arg("heads"), nb::arg("scale"), nb::arg("out").noconvert(),
+               nb::arg("threads"));
+}
+
+}  // namespace zipmoe
