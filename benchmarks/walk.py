@@ -22,7 +22,7 @@ from tests.system.stack import Stack
 from torch import Tensor
 
 from zipmoe.arena.leases import Leases
-from zipmoe.inference.experts import Experts
+from zipmoe.inference.experts import Experts, Found
 from zipmoe.inference.mixture import WalkedMixture
 from zipmoe.inference.model.weight import ExpertWeights
 from zipmoe.pack.writer import pack
@@ -40,18 +40,17 @@ class Held(Experts):
         self._weights = weights
         self._experts = experts
 
-    def walk(self, layer: int, needed: Mapping[int, float], decoding: bool) -> Iterator[tuple[int, ExpertWeights]]:
+    def walk(self, layer: int, needed: Mapping[int, float], decoding: bool) -> Iterator[list[Found]]:
         del decoding
-        for expert in needed:
-            yield expert, self._weights[layer * self._experts + expert]
+        yield [(expert, self._weights[layer * self._experts + expert]) for expert in needed]
 
 
 def held(local: LocalModel) -> Held:
     header = local.experts.header
-    weights = {}
+    weights: dict[int, ExpertWeights] = {}
     for layer in range(header.layers):
-        for expert, found in local.experts.walk(layer, dict.fromkeys(range(header.experts), 1.0), decoding=False):
-            weights[layer * header.experts + expert] = found
+        for found in local.experts.walk(layer, dict.fromkeys(range(header.experts), 1.0), decoding=False):
+            weights.update((layer * header.experts + expert, its_weights) for expert, its_weights in found)
     return Held(weights, header.experts)
 
 

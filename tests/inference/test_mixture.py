@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from tests.inference.family import EXPERTS, HIDDEN, TOP, config, noise, same_bits, theirs
-from zipmoe.inference.experts import Experts
+from zipmoe.inference.experts import Experts, Found
 from zipmoe.inference.mixture import WalkedMixture, tokens_by_expert
 from zipmoe.inference.model.reference import Reference
-from zipmoe.inference.model.weight import ExpertWeights, PlainExpert
+from zipmoe.inference.model.weight import PlainExpert
 
 
 class Shuffled(Experts):
@@ -26,13 +26,15 @@ class Shuffled(Experts):
         self._chance = random.Random(seed)
         self.asked: list[tuple[int, dict[int, float], bool]] = []
 
-    def walk(self, layer: int, needed: Mapping[int, float], decoding: bool) -> Iterator[tuple[int, ExpertWeights]]:
+    def walk(self, layer: int, needed: Mapping[int, float], decoding: bool) -> Iterator[list[Found]]:
         self.asked.append((layer, dict(needed), decoding))
         gate_up, down = self._module.gate_up_proj, self._module.down_proj
         assert isinstance(gate_up, Tensor)
         assert isinstance(down, Tensor)
-        for expert in self._chance.sample(list(needed), len(needed)):
-            yield expert, PlainExpert(gate_up[expert], down[expert])
+        experts = self._chance.sample(list(needed), len(needed))
+        while experts:
+            together = [experts.pop() for _ in range(self._chance.randint(1, len(experts)))]
+            yield [(expert, PlainExpert(gate_up[expert], down[expert])) for expert in together]
 
 
 @pytest.fixture(scope="module")

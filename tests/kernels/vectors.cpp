@@ -120,8 +120,8 @@ void multiplies(size_t tokens, size_t hidden, size_t inner, size_t threads) {
             gated[t * inner + i] = rounded(act * static_cast<float>(exact[inner + i]));
         }
     }
-    expert(from, gate_up, down, out.data(), threads);
-    expert(from, gate_up4, down4, out4.data(), threads);
+    feed_forward({{from, gate_up, down, out.data()}}, threads);
+    feed_forward({{from, gate_up4, down4, out4.data()}}, threads);
     expect(out == out4, "expert of packed weights", hidden);
     for (size_t t = 0; t < tokens; ++t) {
         for (size_t r = 0; r < hidden; ++r) {

@@ -1,17 +1,17 @@
 """Experts: walks over the experts that a layer needs, where they lie in the arena.
 
 What is resident is leased and yielded at once, without a call; what is missing is asked for in one call before the
-first is yielded, and yielded as it arrives. A lease lasts while its expert is being multiplied with, no longer, so an
-arena of few slots only makes the walk slower.
+first is yielded, and yielded as it arrives. A few that are at hand are yielded together. A lease lasts while its expert
+is being multiplied with, no longer, so an arena of few slots only makes the walk slower.
 
 Everything here runs on the compute thread, except `resume` and `interrupt`.
 """
 
 import asyncio
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Final, Self
 
 import torch
 
@@ -24,6 +24,12 @@ from zipmoe.inference.acquisition import Acquisition
 from zipmoe.inference.model.weight import ExpertWeights, PackedExpert, PlainExpert
 from zipmoe.inference.scheduler_client import SchedulerClient
 from zipmoe.inference.weights import packed_matrix
+
+# An expert of the layer, by its number there, and its weights.
+Found = tuple[int, ExpertWeights]
+
+# Leased and multiplied with at once: as many as a token needs, while an interruption is not long in waiting.
+MOST_TOGETHER: Final = 8
 
 
 class Interrupted(ServiceRestarting):
@@ -70,43 +76,54 @@ class Experts:
         if self._acquisition is not None:
             self._acquisition.interrupt(Interrupted("the request was cancelled"))
 
-    def walk(self, layer: int, needed: Mapping[int, float], decoding: bool) -> Iterator[tuple[int, ExpertWeights]]:
-        """Yields every needed expert of the layer with its weights, in the order in which they can be had.
+    def walk(self, layer: int, needed: Mapping[int, float], decoding: bool) -> Iterator[Sequence[Found]]:
+        """Yields every needed expert of the layer with its weights, a few at a time, in the order in which they can be
+        had.
 
         `needed` has the gate weight that the step's tokens give each expert, most wanted first. The weights are valid
-        until the next one is asked for. Raises CorruptExpert, CacheExhausted or ServiceRestarting; Interrupted if told.
+        until the next ones are asked for. Raises CorruptExpert, CacheExhausted or ServiceRestarting; Interrupted if
+        told.
         """
-        numbers = {layer * self.header.experts + expert: weight for expert, weight in needed.items()}
-        missing = [number for number in numbers if not self._directory.resident_offset(number)]
-        here = [number for number in numbers if number not in missing]
+        first = layer * self.header.experts
+        numbers = {first + expert: weight for expert, weight in needed.items()}
+        here, missing = list[int](), list[int]()
+        for number in numbers:
+            (here if self._directory.resident_offset(number) else missing).append(number)
+        used = self.use.decoded if decoding else self.use.prefilled
         self._count(uses=len(numbers))
         while here or missing:
             if missing:
                 self._acquire(missing, decoding)
             try:
                 gone = []
-                for number in self._ready(here, len(missing)):
-                    if (weights := self._lease(number)) is None:
-                        gone.append(number)
-                        continue
+                for together in self._ready(here, len(missing)):
+                    leased, found = list[int](), list[Found]()
                     try:
-                        (self.use.decoded if decoding else self.use.prefilled)(number, numbers[number])
-                        yield number % self.header.experts, weights
+                        for number in together:
+                            if (weights := self._lease(number)) is None:
+                                gone.append(number)
+                                continue
+                            leased.append(number)
+                            found.append((number - first, weights))
+                            used(number, numbers[number])
+                        if found:
+                            yield found
                     finally:
-                        self._leases.release(number)
+                        for number in leased:
+                            self._leases.release(number)
             finally:
                 self._end_acquisition()
             # A few were evicted between the look, or the grant, and the lease.
             here, missing = [], gone
 
-    def _ready(self, here: list[int], arriving: int) -> Iterator[int]:
-        for number in here:
+    def _ready(self, here: list[int], arriving: int) -> Iterator[list[int]]:
+        for start in range(0, len(here), MOST_TOGETHER):
             self._check_interrupted()
-            yield number
+            yield here[start : start + MOST_TOGETHER]
         for _ in range(arriving):
             self._check_interrupted()
             assert self._acquisition is not None
-            yield self._acquisition.next()
+            yield [self._acquisition.next()]
 
     def _lease(self, number: int) -> ExpertWeights | None:
         """The expert's weights under a lease, or None (and no lease) if it is absent or being changed."""

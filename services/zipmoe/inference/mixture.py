@@ -18,9 +18,10 @@ class WalkedMixture:
         do, groups = self._arithmetic, tokens_by_expert(experts, weights)
         wanted = sorted(groups, key=lambda expert: -len(groups[expert][0]))
         needed = {expert: float(groups[expert][1].sum()) for expert in wanted}
-        outputs = {}
-        for expert, expert_weights in self._experts.walk(layer, needed, self._decoding):
-            outputs[expert] = do.expert(do.take(x, groups[expert][0]), expert_weights)
+        outputs: dict[int, Rows] = {}
+        for found in self._experts.walk(layer, needed, self._decoding):
+            made = do.experts([(do.take(x, groups[expert][0]), its_weights) for expert, its_weights in found])
+            outputs.update((expert, output) for (expert, _), output in zip(found, made, strict=True))
         # Experts arrive in any order; the sum is in the order of their numbers, so the bits do not depend on the cache.
         return do.mix(x, [(*groups[expert], outputs[expert]) for expert in sorted(groups)])
 

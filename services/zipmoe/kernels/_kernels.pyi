@@ -61,6 +61,10 @@ def linear4(x: Matrix, weight: Packed4, out: Matrix, threads: int) -> None:
 def expert4(x: Matrix, gate_up: Packed4, down: Packed4, out: Matrix, threads: int) -> None:
     """`expert` of the unpacked weights, bit for bit, without unpacking them."""
 
+def experts4(experts: list[tuple[Matrix, Packed4, Packed4, Matrix]], threads: int) -> None:
+    """`expert4` of each (x, gate_up, down, out), with the threads kept together all the way: for one token an expert is
+    so little work that coming together costs as much."""
+
 # Activations: words [T, ...] of T tokens, computed in FP32 and rounded where transformers' eager BF16 rounds. Each says
 # with a ValueError what does not fit.
 

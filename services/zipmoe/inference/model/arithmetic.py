@@ -15,8 +15,8 @@ from zipmoe.inference.model.kv_cache import KVCache
 from zipmoe.inference.model.rotary import Rotary
 from zipmoe.inference.model.weight import DenseWeights, ExpertWeights
 
-# Activations [T, width] of T tokens, in an arithmetic's own kind of array. `add` and `rotate` may overwrite their x: use
-# what they return.
+# Activations [T, width] of T tokens, in an arithmetic's own kind of array. `add` and `rotate` may overwrite their x:
+# use what they return.
 Rows: TypeAlias = Any
 
 Integers = NDArray[np.int64]
@@ -60,8 +60,8 @@ class Arithmetic(Protocol):
     def take(self, x: Rows, places: Integers) -> Rows:
         """Some rows of x."""
 
-    def expert(self, x: Rows, weights: ExpertWeights) -> Rows:
-        """silu(x·gate) * (x·up) · down for x [T, H]: [T, H]."""
+    def experts(self, work: Sequence[tuple[Rows, ExpertWeights]]) -> Sequence[Rows]:
+        """silu(x·gate) * (x·up) · down for x [T, H] and the weights of each: [T, H]."""
 
     def mix(self, x: Rows, parts: Sequence[tuple[Integers, Shares, Rows]]) -> Rows:
         """Experts' outputs, each for some rows of x, weighted and added up in this order: like x."""

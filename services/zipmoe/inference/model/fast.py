@@ -91,15 +91,18 @@ class Fast:
     def take(self, x: Words, places: Integers) -> Words:
         return x if len(x) == 1 else x[places]
 
-    def expert(self, x: Words, weights: ExpertWeights) -> Words:
-        if len(x) > self._most_rows:
-            return words(self._torch.expert(tensor(x), weights))
-        out = np.empty_like(x)
-        if isinstance(weights, PackedExpert):
-            kernels.expert4(x, weights.gate_up, weights.down, out, self._threads)
-        else:
-            kernels.expert(x, weights.gate_up, weights.down, out, self._threads)
-        return out
+    def experts(self, work: Sequence[tuple[Words, ExpertWeights]]) -> list[Words]:
+        outs = [np.empty_like(x) for x, _ in work]
+        packed = []
+        for (x, weights), out in zip(work, outs, strict=True):
+            if len(x) > self._most_rows:
+                out[:] = words(self._torch.expert(tensor(x), weights))
+            elif isinstance(weights, PackedExpert):
+                packed.append((x, weights.gate_up, weights.down, out))
+            else:
+                kernels.expert(x, weights.gate_up, weights.down, out, self._threads)
+        kernels.experts4(packed, self._threads)
+        return outs
 
     def mix(self, x: Words, parts: Sequence[tuple[Integers, Shares, Words]]) -> Words:
         total = np.zeros_like(x)

@@ -61,6 +61,9 @@ class Reference:
     def take(self, x: Tensor, places: Integers) -> Tensor:
         return x[torch.from_numpy(places)]
 
+    def experts(self, work: Sequence[tuple[Tensor, ExpertWeights]]) -> list[Tensor]:
+        return [self.expert(x, weights) for x, weights in work]
+
     def expert(self, x: Tensor, weights: ExpertWeights) -> Tensor:
         gate, up = self.linear(x, weights.gate_up).chunk(2, dim=-1)
         return self.linear(silu(gate) * up, weights.down)

@@ -31,12 +31,16 @@ Activations widened(Matrix x) {
     return wide;
 }
 
-// Call act(first row, number of rows) for tiles of `rows`, on up to `threads` threads. A sum is made by one thread and
-// in one order, so the bits do not depend on how many there are.
+// Call act(part, first row, number of rows) for tiles of so many rows as each part has, on up to `threads` threads. A sum
+// is made by one thread and in one order, so the bits do not depend on how many there are.
 template <typename Act>
-void for_tiles(size_t rows, size_t threads, Act&& act) {
-    ThreadPool::instance().run((rows + kTile - 1) / kTile, threads, [&](size_t tile) {
-        act(tile * kTile, std::min(kTile, rows - tile * kTile));
+void for_tiles(const std::vector<size_t>& rows, size_t threads, Act&& act) {
+    std::vector<size_t> ends;  // of the parts, in tiles
+    for (const size_t count : rows) ends.push_back((ends.empty() ? 0 : ends.back()) + (count + kTile - 1) / kTile);
+    ThreadPool::instance().run(ends.back(), threads, [&](size_t tile) {
+        const auto part = static_cast<size_t>(std::upper_bound(ends.begin(), ends.end(), tile) - ends.begin());
+        const size_t row = (tile - (part ? ends[part - 1] : 0)) * kTile;
+        act(part, row, std::min(kTile, rows[part] - row));
     });
 }
 
@@ -50,63 +54,76 @@ void tile(const Matrix4& weight, size_t row, size_t rows, const Activations& x, 
 }
 
 template <typename Weight>
-void multiply(const Activations& x, size_t tokens, const Weight& weight, uint16_t* out, size_t threads) {
-    for_tiles(weight.rows, threads, [&](size_t row, size_t rows) {
-        thread_local std::vector<float> sums;
-        sums.resize(tokens * kTile);
-        tile(weight, row, rows, x, tokens, sums.data());
-        for (size_t t = 0; t < tokens; ++t)
-            for (size_t r = 0; r < rows; ++r) out[t * weight.rows + row + r] = narrow(sums[t * kTile + r]);
+void multiply_tile(const Activations& x, size_t tokens, const Weight& weight, size_t row, size_t rows, uint16_t* out) {
+    thread_local std::vector<float> sums;
+    sums.resize(tokens * kTile);
+    tile(weight, row, rows, x, tokens, sums.data());
+    for (size_t t = 0; t < tokens; ++t)
+        for (size_t r = 0; r < rows; ++r) out[t * weight.rows + row + r] = narrow(sums[t * kTile + r]);
+}
+
+template <typename Weight>
+void multiply(Matrix x, const Weight& weight, uint16_t* out, size_t threads) {
+    const Activations wide = widened(x);
+    for_tiles({weight.rows}, threads, [&](size_t, size_t row, size_t rows) {
+        multiply_tile(wide, x.rows, weight, row, rows, out);
     });
 }
 
 float silu(float x) { return x / (1.0f + std::exp(-x)); }
 
 template <typename Weight>
-void feed_forward(Matrix x, const Weight& gate_up, const Weight& down, uint16_t* out, size_t threads) {
-    const size_t tokens = x.rows, inner = down.columns;
-    const Activations wide = widened(x);
-    Activations gated = activations(tokens, inner);
+void gate_tile(const Activations& x, size_t tokens, const Expert<Weight>& expert, size_t row, size_t rows,
+               Activations& gated) {
+    thread_local std::vector<float> gates, ups;
+    const size_t inner = expert.down.columns;
     const uint8_t* const order = lanes();
-    for_tiles(inner, threads, [&](size_t row, size_t rows) {
-        thread_local std::vector<float> gates, ups;
-        gates.resize(tokens * kTile);
-        ups.resize(tokens * kTile);
-        tile(gate_up, row, rows, wide, tokens, gates.data());
-        tile(gate_up, inner + row, rows, wide, tokens, ups.data());
-        for (size_t t = 0; t < tokens; ++t) {
-            for (size_t r = 0; r < rows; ++r) {
-                const float act = rounded(silu(rounded(gates[t * kTile + r])));
-                gated[t * whole_groups(inner) + place(order, row + r)] = rounded(act * rounded(ups[t * kTile + r]));
-            }
+    gates.resize(tokens * kTile);
+    ups.resize(tokens * kTile);
+    tile(expert.gate_up, row, rows, x, tokens, gates.data());
+    tile(expert.gate_up, inner + row, rows, x, tokens, ups.data());
+    for (size_t t = 0; t < tokens; ++t) {
+        for (size_t r = 0; r < rows; ++r) {
+            const float act = rounded(silu(rounded(gates[t * kTile + r])));
+            gated[t * whole_groups(inner) + place(order, row + r)] = rounded(act * rounded(ups[t * kTile + r]));
         }
+    }
+}
+
+template <typename Weight>
+void feed_forward_all(const std::vector<Expert<Weight>>& experts, size_t threads) {
+    if (experts.empty()) return;
+    std::vector<Activations> wide, gated;
+    std::vector<size_t> inner, hidden;
+    for (const auto& expert : experts) {
+        wide.push_back(widened(expert.x));
+        gated.push_back(activations(expert.x.rows, expert.down.columns));
+        inner.push_back(expert.down.columns);
+        hidden.push_back(expert.down.rows);
+    }
+    for_tiles(inner, threads, [&](size_t e, size_t row, size_t rows) {
+        gate_tile(wide[e], experts[e].x.rows, experts[e], row, rows, gated[e]);
     });
-    multiply(gated, tokens, down, out, threads);
+    for_tiles(hidden, threads, [&](size_t e, size_t row, size_t rows) {
+        multiply_tile(gated[e], experts[e].x.rows, experts[e].down, row, rows, experts[e].out);
+    });
 }
 
 }  // namespace
 
 void unpack(const Matrix4& weight, size_t row, size_t rows, uint16_t* words, size_t threads) {
-    for_tiles(rows, threads, [&](size_t first, size_t count) {
+    for_tiles({rows}, threads, [&](size_t, size_t first, size_t count) {
         const size_t k = weight.columns;
         unpack4(weight.run, weight.first + (row + first) * k, count * k, words + first * k);
     });
 }
 
-void linear(Matrix x, const Matrix& weight, uint16_t* out, size_t threads) {
-    multiply(widened(x), x.rows, weight, out, threads);
-}
+void linear(Matrix x, const Matrix& weight, uint16_t* out, size_t threads) { multiply(x, weight, out, threads); }
 
-void linear(Matrix x, const Matrix4& weight, uint16_t* out, size_t threads) {
-    multiply(widened(x), x.rows, weight, out, threads);
-}
+void linear(Matrix x, const Matrix4& weight, uint16_t* out, size_t threads) { multiply(x, weight, out, threads); }
 
-void expert(Matrix x, const Matrix& gate_up, const Matrix& down, uint16_t* out, size_t threads) {
-    feed_forward(x, gate_up, down, out, threads);
-}
+void feed_forward(const std::vector<Expert<Matrix>>& experts, size_t threads) { feed_forward_all(experts, threads); }
 
-void expert(Matrix x, const Matrix4& gate_up, const Matrix4& down, uint16_t* out, size_t threads) {
-    feed_forward(x, gate_up, down, out, threads);
-}
+void feed_forward(const std::vector<Expert<Matrix4>>& experts, size_t threads) { feed_forward_all(experts, threads); }
 
 }  // namespace zipmoe

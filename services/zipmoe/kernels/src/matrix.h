@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "pack4.h"
 
@@ -29,9 +30,18 @@ void unpack(const Matrix4& weight, size_t row, size_t rows, uint16_t* words, siz
 void linear(Matrix x, const Matrix& weight, uint16_t* out, size_t threads);
 void linear(Matrix x, const Matrix4& weight, uint16_t* out, size_t threads);
 
-// out[m, H] = (silu(x gate) * (x up)) down for x [m, H], gate_up [2I, H] with the gate's rows first, down [H, I].
-// Rounded to BF16 after gate, up, silu, their product and down, as transformers does in BF16.
-void expert(Matrix x, const Matrix& gate_up, const Matrix& down, uint16_t* out, size_t threads);
-void expert(Matrix x, const Matrix4& gate_up, const Matrix4& down, uint16_t* out, size_t threads);
+// An expert and the tokens it is for: out[m, H] = (silu(x gate) * (x up)) down for x [m, H], gate_up [2I, H] with the
+// gate's rows first, down [H, I]. Rounded to BF16 after gate, up, silu, their product and down, as transformers does.
+template <typename Weight>
+struct Expert {
+    Matrix x;
+    Weight gate_up;
+    Weight down;
+    uint16_t* out;
+};
+
+// Several at once: threads are kept waiting twice in all, not twice an expert.
+void feed_forward(const std::vector<Expert<Matrix>>& experts, size_t threads);
+void feed_forward(const std::vector<Expert<Matrix4>>& experts, size_t threads);
 
 }  // namespace zipmoe

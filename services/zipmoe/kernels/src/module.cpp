@@ -74,7 +74,7 @@ void expert(const ReadArray& x, const ReadArray& gate_up, const ReadArray& down,
     expect(out.shape(0) == from.rows && out.shape(1) == from.columns, "out", shape_of(out), "x", shape_of(x),
            "both are [m, H]");
     nb::gil_scoped_release free;
-    zipmoe::expert(from, first, last, to, count);
+    zipmoe::feed_forward({{from, first, last, to}}, count);
 }
 
 }  // namespace

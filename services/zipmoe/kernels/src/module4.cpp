@@ -3,6 +3,7 @@
 #include <nanobind/stl/optional.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "array.h"
@@ -86,11 +87,9 @@ void linear4(const ReadArray& x, const Packed4& weight, const WriteArray& out, i
     zipmoe::linear(from, w, to, count);
 }
 
-void expert4(const ReadArray& x, const Packed4& gate_up, const Packed4& down, const WriteArray& out, int threads) {
+Expert<Matrix4> expert_of(const ReadArray& x, const Packed4& gate_up, const Packed4& down, const WriteArray& out) {
     const Matrix from = zipmoe::matrix(x, "x");
     const Matrix4 &first = gate_up.matrix(), &last = down.matrix();
-    uint16_t* const to = words_of(out, "out");
-    const size_t count = checked(threads);
     expect(first.columns == from.columns, "gate_up", shape_of(first), "x", zipmoe::shape_of(x),
            "x is [m, H], gate_up [2I, H]");
     expect(last.rows == from.columns, "down", shape_of(last), "x", zipmoe::shape_of(x), "x is [m, H], down [H, I]");
@@ -98,8 +97,29 @@ void expert4(const ReadArray& x, const Packed4& gate_up, const Packed4& down, co
            "gate_up is [2I, H], down [H, I]");
     expect(out.shape(0) == from.rows && out.shape(1) == from.columns, "out", zipmoe::shape_of(out), "x",
            zipmoe::shape_of(x), "both are [m, H]");
+    return {from, first, last, words_of(out, "out")};
+}
+
+// Each a tuple (x, gate_up, down, out).
+void experts4(nb::list experts, int threads) {
+    const size_t count = checked(threads);
+    std::vector<Expert<Matrix4>> all;
+    std::vector<std::pair<ReadArray, WriteArray>> held;
+    for (nb::handle each : experts) {
+        const auto one = nb::cast<nb::tuple>(each);
+        if (one.size() != 4) refuse("an expert is (x, gate_up, down, out), and this has " + std::to_string(one.size()));
+        const auto& [x, out] = held.emplace_back(nb::cast<ReadArray>(one[0], false), nb::cast<WriteArray>(one[3], false));
+        all.push_back(expert_of(x, nb::cast<const Packed4&>(one[1]), nb::cast<const Packed4&>(one[2]), out));
+    }
     nb::gil_scoped_release free;
-    zipmoe::expert(from, first, last, to, count);
+    feed_forward(all, count);
+}
+
+void expert4(const ReadArray& x, const Packed4& gate_up, const Packed4& down, const WriteArray& out, int threads) {
+    const size_t count = checked(threads);
+    const Expert<Matrix4> one = expert_of(x, gate_up, down, out);
+    nb::gil_scoped_release free;
+    feed_forward(std::vector{one}, count);
 }
 
 }  // namespace
@@ -117,6 +137,7 @@ void define4(nb::module_& module) {
                nb::arg("row") = 0);
     module.def("linear4", &linear4, nb::arg("x").noconvert(), nb::arg("weight"), nb::arg("out").noconvert(),
                nb::arg("threads"));
+    module.def("experts4", &experts4, nb::arg("experts"), nb::arg("threads"));
     module.def("expert4", &expert4, nb::arg("x").noconvert(), nb::arg("gate_up"), nb::arg("down"),
                nb::arg("out").noconvert(), nb::arg("threads"));
 }
