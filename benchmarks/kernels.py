@@ -3,8 +3,8 @@
     python -m benchmarks.kernels            (make bench)
 
 Prints a table and writes benchmarks/results/kernels.json: medians of ratios over rounds that alternate between the two,
-our speed over the other's, the worse of the shapes. Experts rotate, so that every weight comes from memory. Run it with
-nothing else on the machine.
+our speed over the other's, the worse of the shapes, for pack3, and apart for pack4. Experts rotate, so that every
+weight comes from memory. Run it with nothing else on the machine.
 """
 
 import json
@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear, silu
 
-from zipmoe.kernels import Packed4, expert, expert4, pack4, split, unpack4
-from zipmoe.pack.blob import padded
+from zipmoe.kernels import Packed, expert, pack, split, unpack
+from zipmoe.pack.blob import CODE_BITS, padded
 
 RESULT = Path(__file__).parent / "results" / "kernels.json"
 SHAPES = ((2048, 1024), (2048, 1408))  # hidden, inner: of OLMoE; of DeepSeek-V2-Lite and Qwen1.5-MoE
@@ -37,16 +37,16 @@ TILE = 256  # rows that are unpacked at once for many tokens
 class Expert:
     gate_up: Tensor
     down: Tensor
-    packed_gate_up: Packed4
-    packed_down: Packed4
+    packed_gate_up: Packed
+    packed_down: Packed
 
 
 def octets(words: Tensor) -> memoryview:
     return words.view(-1).view(torch.uint8).numpy().data
 
 
-def encode(words: Tensor) -> tuple[bytearray, memoryview]:
-    """(sign-mantissas, exponents) of a run, in pack4."""
+def encode(words: Tensor, bits: int) -> tuple[bytearray, memoryview]:
+    """(sign-mantissas, exponents) of a run, packed."""
     run, n = octets(words), words.numel()
     exponents, sign_mantissa = memoryview(bytearray(CHUNK)), bytearray(n)
     parts, used = memoryview(bytearray(n)), 0
@@ -54,16 +54,16 @@ def encode(words: Tensor) -> tuple[bytearray, memoryview]:
         last = min(n, first + CHUNK)
         plane = exponents[: last - first]
         split(run[2 * first : 2 * last], plane, memoryview(sign_mantissa)[first:last])
-        size = pack4(plane, parts[used:])
+        size = pack(bits, plane, parts[used:])
         if size is None:
             raise RuntimeError("Gaussian weights have no such escapes")
         used += padded(size)
     return sign_mantissa, parts[:used]
 
 
-def experts(hidden: int, inner: int) -> list[Expert]:
+def experts(hidden: int, inner: int, bits: int) -> list[Expert]:
     run = (torch.randn(3 * inner * hidden, generator=torch.Generator().manual_seed(inner)) * 0.02).bfloat16()
-    sign_mantissa, part = encode(run)
+    sign_mantissa, part = encode(run, bits)
     made = []
     for _ in range(-(-BYTES // (len(sign_mantissa) + len(part)))):
         words, planes = run.clone(), (bytearray(sign_mantissa), bytearray(part))
@@ -71,8 +71,8 @@ def experts(hidden: int, inner: int) -> list[Expert]:
             Expert(
                 words[: 2 * inner * hidden].view(-1, hidden),
                 words[2 * inner * hidden :].view(hidden, inner),
-                Packed4(*planes, 0, 2 * inner, hidden),
-                Packed4(*planes, 2 * inner * hidden, hidden, inner),
+                Packed(*planes, 0, 2 * inner, hidden),
+                Packed(*planes, 2 * inner * hidden, hidden, inner),
             )
         )
     return made
@@ -91,7 +91,7 @@ def by_words(x: Tensor, one: Expert, threads: int) -> Tensor:
 
 def by_packed(x: Tensor, one: Expert, threads: int) -> Tensor:
     out = torch.empty_like(x)
-    expert4(x, one.packed_gate_up, one.packed_down, out, threads)
+    expert(x, one.packed_gate_up, one.packed_down, out, threads)
     return out
 
 
@@ -101,12 +101,12 @@ def by_tiles(x: Tensor, one: Expert, threads: int) -> Tensor:
     return tiled(silu(gate) * up, one.packed_down, threads)
 
 
-def tiled(x: Tensor, weight: Packed4, threads: int) -> Tensor:
+def tiled(x: Tensor, weight: Packed, threads: int) -> Tensor:
     tile = torch.empty(TILE, weight.columns, dtype=x.dtype)
     parts = []
     for row in range(0, weight.rows, TILE):
         rows = tile[: weight.rows - row]
-        unpack4(weight, rows, threads, row)
+        unpack(weight, rows, threads, row)
         parts.append(linear(x, rows))
     return torch.cat(parts, dim=-1)
 
@@ -162,39 +162,45 @@ def unpacking(made: list[Expert]) -> float:
     def turn(number: int) -> Iterator[tuple[Tensor, Expert]]:
         return zip(slots[number % 4 * BATCH :], batch(made, number), strict=False)
 
-    def unpack(number: int) -> None:
+    def expand(number: int) -> None:
         for slot, one in turn(number):
-            unpack4(one.packed_gate_up, slot, 1)
+            unpack(one.packed_gate_up, slot, 1)
 
     def copy(number: int) -> None:
         for slot, one in turn(number):
             octets(slot)[:] = octets(one.gate_up)
 
-    return alternate(unpack, copy).ratio
+    return alternate(expand, copy).ratio
 
 
-def encoding(one: Expert) -> float:
+def encoding(one: Expert, bits: int) -> float:
     words = one.gate_up.view(-1)
-    return 2 * words.numel() / statistics.median(seconds(lambda: encode(words)) for _ in range(9)) / 1e9
+    return 2 * words.numel() / statistics.median(seconds(lambda: encode(words, bits)) for _ in range(9)) / 1e9
+
+
+def measured(shape: tuple[int, int], bits: int) -> dict[str, float]:
+    made = experts(*shape, bits)
+    figures = {"unpack_vs_memcpy": unpacking(made), "encode_gbps": encoding(made[0], bits)}
+    about = (f"{name} {value:.2f}" for name, value in figures.items())
+    print(f"{shape[0]} x {shape[1]} in pack{bits}, {len(made)} experts", *about, sep="; ")
+    print("  tokens  threads  how     times torch  of the best  GB/s of BF16")
+    for tokens, threads in ((1, 1), (1, 2), (2, 1), (4, 1), (4, 2), (8, 2), (16, 2)):
+        best = 0.0
+        for name, found in feed_forward(made, tokens, threads):
+            rate = BATCH * 6 * shape[0] * shape[1] / found.ours / 1e9
+            times = f"{found.ratio:11.2f}  {found.quiet:11.2f}"
+            print(f"  {tokens:6}  {threads:7}  {name:6}  {times}  {rate:12.1f}", flush=True)
+            best = best if name == "words" else max(best, found.ratio)
+        figures[f"ffn_m{tokens}_{threads}thread{'s' * (threads > 1)}"] = best
+    return figures
 
 
 def main() -> None:
-    report: dict[str, float] = {}
     load = round(os.getloadavg()[0], 2)  # well above 0: others ran, and two threads say little
-    for shape in SHAPES:
-        made = experts(*shape)
-        figures = {"unpack_vs_memcpy": unpacking(made), "encode_gbps": encoding(made[0])}
-        print(f"{shape[0]} x {shape[1]}, {len(made)} experts", *(f"{k} {v:.2f}" for k, v in figures.items()), sep="; ")
-        print("  tokens  threads  how     times torch  of the best  GB/s of BF16")
-        for tokens, threads in ((1, 1), (1, 2), (2, 1), (4, 1), (4, 2), (8, 2), (16, 2)):
-            best = 0.0
-            for name, found in feed_forward(made, tokens, threads):
-                rate = BATCH * 6 * shape[0] * shape[1] / found.ours / 1e9
-                times = f"{found.ratio:11.2f}  {found.quiet:11.2f}"
-                print(f"  {tokens:6}  {threads:7}  {name:6}  {times}  {rate:12.1f}", flush=True)
-                best = best if name == "words" else max(best, found.ratio)
-            figures[f"ffn_m{tokens}_{threads}thread{'s' * (threads > 1)}"] = best
-        report = {key: round(min(value, report.get(key, value)), 3) for key, value in figures.items()}
+    report: dict[int, dict[str, float]] = {}
+    for bits in CODE_BITS:
+        shapes = [measured(shape, bits) for shape in SHAPES]
+        report[bits] = {key: round(min(figures[key] for figures in shapes), 3) for key in shapes[0]}
     known = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     head = {
         "command": "python -m benchmarks.kernels",
@@ -203,7 +209,7 @@ def main() -> None:
         "load_average_before": load,
     }
     RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(head | known | head | report, indent=2) + "\n")
+    RESULT.write_text(json.dumps(head | known | head | report[3] | {"pack4": report[4]}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ async def measure_ours(weights: Path, stream: Sequence[int], passes: int, logits
         contestant = Ours(local)
         before = local.experts.counters
         header = local.experts.header
-        about = f"mode fast, {'pack4' if header.part else 'bf16'}, arena of {header.size} bytes"
+        about = f"mode fast, {header.form}, arena of {header.size} bytes"
         timed = measure(contestant, about, stream, passes, logits)
         if (local.experts.counters - before).misses:
             raise SystemExit("not all experts stayed resident")

@@ -14,7 +14,7 @@ FINGERPRINT = "00112233445566778899aabbccddeeff"
 
 def header(slots: int, layers: int = 2, experts: int = 4, weights: int = 3 * 64 * 64, part: int = 0) -> Header:
     """Of an arena with so many slots; it has no epoch yet."""
-    empty = Header(layers, experts, weights, part, size=0, epoch=0, fingerprint=FINGERPRINT)
+    empty = Header(layers, experts, weights, 3 if part else 0, part, size=0, epoch=0, fingerprint=FINGERPRINT)
     return replace(empty, size=empty.slots_offset + slots * empty.slot_bytes)
 
 

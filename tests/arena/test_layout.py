@@ -15,7 +15,7 @@ from zipmoe.errors import StaleEpoch
 U32, U64 = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
 HEX = st.text("0123456789abcdef", min_size=1, max_size=32)
 
-headers = st.builds(Header, U32, U32, U32, U64, U64, U64, HEX)
+headers = st.builds(Header, U32, U32, U64, U32, U64, U64, U64, HEX)
 shapes = st.builds(
     header,
     st.integers(1, 300),

@@ -18,7 +18,7 @@ from zipmoe.arena.arena import Arena
 from zipmoe.expert_store.pool import Load, Pool
 from zipmoe.expert_store.size import arena_header
 from zipmoe.expert_store.task import Task, Urgency
-from zipmoe.kernels import Packed4, unpack4
+from zipmoe.kernels import Packed, unpack
 from zipmoe.pack.reader import Pack
 
 LAYERS, EXPERTS, HIDDEN = 2, 4, 64
@@ -48,7 +48,7 @@ class Bench:
 
     def task(self, number: int, slot: int) -> Task:
         blob = self.pack.expert(*divmod(number, EXPERTS))
-        return Task(self.place(slot), self.arena.header.slot_bytes, self.arena.header.part > 0, blob.to_wire())
+        return Task(self.place(slot), self.arena.header.slot_bytes, self.arena.header.bits, blob.to_wire())
 
     def place(self, slot: int) -> int:
         return layout.whole(self.arena.header).slot_offset(slot)
@@ -56,13 +56,12 @@ class Bench:
     def slot(self, slot: int) -> bytes:
         """The words that lie in a slot now."""
         place, header = self.place(slot), self.arena.header
-        if not header.part:
+        if not header.bits:
             return self.arena.memory[place : place + 2 * header.weights].tobytes()
         memory = self.arena.memory[place : place + header.slot_bytes]
         words = torch.empty(1, header.weights, dtype=torch.bfloat16)
-        unpack4(
-            Packed4(memory[: header.weights], memory[layout.round_up(header.weights) :], 0, 1, header.weights), words, 1
-        )
+        plane, parts = memory[: header.weights], memory[layout.round_up(header.weights) :]
+        unpack(Packed(plane, parts, 0, 1, header.weights), words, 1)
         return words.view(torch.uint8).numpy().tobytes()
 
     @asynccontextmanager

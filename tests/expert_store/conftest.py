@@ -50,8 +50,8 @@ def small_pack(checkpoint: Path) -> Path:
 
 @pytest.fixture
 def packed_bench(checkpoint: Path, small_pack: Path) -> Iterator[Bench]:
-    """Its experts stay in pack4."""
-    with shared_folder() as folder, Bench.over(checkpoint, small_pack, folder, "pack4") as bench:
+    """Its experts stay packed."""
+    with shared_folder() as folder, Bench.over(checkpoint, small_pack, folder, "pack3") as bench:
         yield bench
 
 

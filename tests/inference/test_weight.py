@@ -9,7 +9,7 @@ from torch import Tensor
 from zipmoe.inference.model.fast import Fast, tensor, words
 from zipmoe.inference.model.reference import Reference
 from zipmoe.inference.model.weight import PackedExpert, PlainExpert, rows, unpacked
-from zipmoe.kernels import Packed4, pack4, size4, split
+from zipmoe.kernels import Packed, most_bytes, pack, split
 
 HIDDEN, INNER = 256, 128
 
@@ -18,14 +18,14 @@ def noise(*shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape))).to(torch.bfloat16)
 
 
-def packed(matrix: Tensor) -> Packed4:
+def packed(matrix: Tensor) -> Packed:
     words = matrix.contiguous().view(torch.uint8).numpy().tobytes()
     weights = matrix.numel()
     exponents, sign_mantissas = bytearray(weights), bytearray(weights)
     split(words, exponents, sign_mantissas)
-    part = mmap.mmap(-1, size4(weights, weights))
-    assert pack4(exponents, part) is not None
-    return Packed4(sign_mantissas, part, 0, *matrix.shape)
+    part = mmap.mmap(-1, most_bytes(3, weights))
+    assert pack(3, exponents, part) is not None
+    return Packed(sign_mantissas, part, 0, *matrix.shape)
 
 
 def test_unpacked_is_the_matrix() -> None:

@@ -2,24 +2,30 @@
 
 import numpy as np
 
-from zipmoe.kernels import Packed4, pack4, size4, split
+from zipmoe import kernels
+from zipmoe.kernels import Packed, most_bytes, split
 
-CHUNK, SPAN, PAGE = 1 << 20, 1 << 16, 4096
+BITS = (3, 4)
+CHUNK, SPAN, PAGE, FILE_PAGE = 1 << 20, 1 << 16, 1 << 12, 4096
 
 
-def pack(words: np.ndarray) -> tuple[bytearray, bytearray]:
+def exponents_of(words: np.ndarray) -> bytes:
+    return bytes(((words >> 7) & 0xFF).astype(np.uint8))
+
+
+def pack(bits: int, words: np.ndarray) -> tuple[bytearray, bytearray]:
     """(sign-mantissas, exponents in parts) of a run, the last part as long as it must be."""
     n = len(words)
     exponents, sign_mantissa, parts = bytearray(n), bytearray(n), bytearray()
     split(np.ascontiguousarray(words).view(np.uint8).data, exponents, sign_mantissa)
     for first in range(0, n, CHUNK):
         chunk = memoryview(exponents)[first : first + CHUNK]
-        part = bytearray(size4(len(chunk), len(chunk)))
-        used = pack4(chunk, part)
+        part = bytearray(most_bytes(bits, len(chunk)))
+        used = kernels.pack(bits, chunk, part)
         assert used is not None
-        parts += bytes(-len(parts) % PAGE) + part[:used]
+        parts += bytes(-len(parts) % FILE_PAGE) + part[:used]
     return sign_mantissa, parts
 
 
-def packed(matrix: np.ndarray) -> Packed4:
-    return Packed4(*pack(matrix.reshape(-1)), 0, *matrix.shape)
+def packed(bits: int, matrix: np.ndarray) -> Packed:
+    return Packed(*pack(bits, matrix.reshape(-1)), 0, *matrix.shape)

@@ -10,7 +10,7 @@
 
 #include "bf16.h"
 #include "matrix.h"
-#include "pack4.h"
+#include "packed.h"
 #include "planes.h"
 
 using namespace zipmoe;
@@ -49,42 +49,41 @@ std::vector<uint16_t> weights(size_t n, uint32_t wild) {
 
 struct Packed {
     std::vector<uint8_t> sign_mantissa, parts;
-    std::vector<Chunk4> chunks;
-    Run4 run;
+    std::vector<Chunk> chunks;
+    Run run;
 
-    explicit Packed(const std::vector<uint16_t>& words) : sign_mantissa(words.size()) {
+    Packed(const std::vector<uint16_t>& words, uint32_t bits) : sign_mantissa(words.size()) {
         const size_t n = words.size();
         std::vector<uint8_t> exponents(n), merged(2 * n), again(n);
         split(reinterpret_cast<const uint8_t*>(words.data()), exponents.data(), sign_mantissa.data(), n);
         merge(exponents.data(), sign_mantissa.data(), merged.data(), n);
         expect(n == 0 || std::memcmp(merged.data(), words.data(), 2 * n) == 0, "merge", n);
-        for (size_t c = 0; c < n; c += kChunk4) {
-            const size_t count = std::min(kChunk4, n - c), at = parts.size();
-            parts.resize(at + size4(count, count));
-            const std::optional<size_t> used = pack4(exponents.data() + c, count, &parts[at], parts.size() - at);
-            expect(used.has_value(), "pack4", n);
-            parts.resize(at + (*used + kPage4 - 1) / kPage4 * kPage4);
-        }
-        expect(open4(parts.data(), parts.size(), n, chunks).empty(), "open4", n);
-        for (size_t c = 0; c < chunks.size(); ++c) exponents4(chunks[c], again.data() + c * kChunk4);
-        expect(again == exponents, "exponents4", n);
-        run = {sign_mantissa.data(), chunks.data()};
         note(sign_mantissa.data(), n);
-        for (const Chunk4& chunk : chunks) {
-            const auto* const part = chunk.nibbles - sizeof(Head4);
-            note(part, static_cast<size_t>(reinterpret_cast<const uint8_t*>(chunk.escapes_end) - part));
+        for (size_t c = 0; c < n; c += kChunk) {
+            const size_t count = std::min(kChunk, n - c), at = parts.size();
+            parts.resize(at + most_bytes(bits, count));
+            const std::optional<size_t> used = pack(bits, exponents.data() + c, count, &parts[at], parts.size() - at);
+            expect(used.has_value(), "pack", n);
+            note(&parts[at], *used);
+            parts.resize(at + (*used + kFilePage - 1) / kFilePage * kFilePage);
         }
+        expect(open(parts.data(), parts.size(), n, chunks).empty(), "open", n);
+        for (size_t c = 0; c < chunks.size(); ++c) exponents_of(chunks[c], again.data() + c * kChunk);
+        expect(again == exponents, "exponents_of", n);
+        run = {sign_mantissa.data(), chunks.data()};
     }
 };
 
 void survives(const std::vector<uint16_t>& words) {
-    const Packed packed(words);
-    const size_t n = words.size();
-    for (const size_t first : {size_t{0}, n / 3, n}) {
-        std::vector<uint16_t> out(n - first);
-        unpack4(packed.run, first, out.size(), out.data());
-        expect(std::equal(out.begin(), out.end(), words.begin() + static_cast<long>(first)), "unpack4", n);
-        note(out.data(), 2 * out.size());
+    for (const uint32_t bits : {3, 4}) {
+        const Packed packed(words, bits);
+        const size_t n = words.size();
+        for (const size_t first : {size_t{0}, n / 3, n}) {
+            std::vector<uint16_t> out(n - first);
+            unpack(packed.run, first, out.size(), out.data());
+            expect(std::equal(out.begin(), out.end(), words.begin() + static_cast<long>(first)), "unpack", n);
+            note(out.data(), 2 * out.size());
+        }
     }
 }
 
@@ -92,17 +91,17 @@ bool near(double got, double exact, double magnitude) {
     return std::abs(got - exact) <= std::abs(exact) * 0x1p-8 + magnitude * 0x1p-5;
 }
 
-void multiplies(size_t tokens, size_t hidden, size_t inner, size_t threads) {
+void multiplies(uint32_t bits, size_t tokens, size_t hidden, size_t inner, size_t threads) {
     const auto words = weights(3 * hidden * inner, 5000), x = weights(tokens * hidden, 1 << 30);
-    const Packed packed(words);
+    const Packed packed(words, bits);
     const size_t down_at = 2 * inner * hidden;
     const Matrix from{x.data(), tokens, hidden};
     const Matrix gate_up{words.data(), 2 * inner, hidden}, down{words.data() + down_at, hidden, inner};
-    const Matrix4 gate_up4{packed.run, 0, 2 * inner, hidden}, down4{packed.run, down_at, hidden, inner};
+    const PackedMatrix packed_gate_up{packed.run, 0, 2 * inner, hidden}, packed_down{packed.run, down_at, hidden, inner};
 
     std::vector<uint16_t> sums(tokens * 2 * inner), sums4(sums.size()), out(tokens * hidden), out4(out.size());
     linear(from, gate_up, sums.data(), threads);
-    linear(from, gate_up4, sums4.data(), threads);
+    linear(from, packed_gate_up, sums4.data(), threads);
     expect(sums == sums4, "linear of packed weights", hidden);
     std::vector<double> gated(tokens * inner), exact(2 * inner);
     for (size_t t = 0; t < tokens; ++t) {
@@ -121,7 +120,7 @@ void multiplies(size_t tokens, size_t hidden, size_t inner, size_t threads) {
         }
     }
     feed_forward({{from, gate_up, down, out.data()}}, threads);
-    feed_forward({{from, gate_up4, down4, out4.data()}}, threads);
+    feed_forward({{from, packed_gate_up, packed_down, out4.data()}}, threads);
     expect(out == out4, "expert of packed weights", hidden);
     for (size_t t = 0; t < tokens; ++t) {
         for (size_t r = 0; r < hidden; ++r) {
@@ -139,13 +138,15 @@ void multiplies(size_t tokens, size_t hidden, size_t inner, size_t threads) {
 
 int main() {
     for (size_t n = 0; n < 400; ++n) survives(weights(n, 50));
-    for (const size_t n : {kChunk4 - 1, kChunk4, kChunk4 + 129, 2 * kChunk4 + 1}) survives(weights(n, 7000));
+    for (const size_t n : {kChunk - 1, kChunk, kChunk + 129, 2 * kChunk + 1}) survives(weights(n, 7000));
     std::vector<uint16_t> every(1 << 16);
     for (size_t i = 0; i < every.size(); ++i) every[i] = static_cast<uint16_t>(i * 40503);
     survives(every);
-    for (const size_t tokens : {1, 2, 3, 4, 5, 8})
-        for (const size_t threads : {1, 2}) multiplies(tokens, 256, 128, threads);
-    multiplies(3, 100, 70, 2);
-    multiplies(1, 1408, 256, 2);
+    for (const uint32_t bits : {3, 4}) {
+        for (const size_t tokens : {1, 2, 3, 4, 5, 8})
+            for (const size_t threads : {1, 2}) multiplies(bits, tokens, 256, 128, threads);
+        multiplies(bits, 3, 100, 70, 2);
+        multiplies(bits, 1, 1408, 256, 2);
+    }
     std::printf("%016llx\n", static_cast<unsigned long long>(digest));
 }

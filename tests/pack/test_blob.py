@@ -14,8 +14,8 @@ hashes = st.integers(0, (1 << 64) - 1)
 def blobs(draw: st.DrawFn) -> Blob:
     weights = draw(st.integers(0, 4 * CHUNK))
     sizes = tuple(draw(st.integers(1, length)) for _, length in chunks(weights))
-    offset, part_bytes = (PAGE * draw(st.integers(0, 1 << 30)) for _ in range(2))
-    return Blob(offset, weights, sizes, part_bytes, draw(hashes), draw(hashes), draw(hashes))
+    offset, *packed = (PAGE * draw(st.integers(0, 1 << 30)) for _ in range(3))
+    return Blob(offset, weights, sizes, tuple(packed), draw(hashes), draw(hashes), draw(hashes))
 
 
 @given(blobs())

@@ -87,7 +87,7 @@ def test_killed_up_takes_its_services_along_and_comes_back_warm(demo_pack: Path,
         while services(run):
             assert time.monotonic() < deadline, "services outlive their supervisor"
     with up(demo_pack, run) as process:
-        assert re.search(r"[1-9]\d* experts (as BF16|in pack4)", zipmoe("status", "--run", run).stdout)
+        assert re.search(r"[1-9]\d* experts (as BF16|packed)", zipmoe("status", "--run", run).stdout)
         process.terminate()
         assert process.wait(30) == 0
 

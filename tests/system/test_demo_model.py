@@ -25,10 +25,11 @@ def test_every_tensor_is_the_checkpoints_bits(demo_checkpoint: Path, tmp_path: P
     assert sizes < (0.72 if codec == "zstd" else 1.01) * verified.bytes
 
 
-def test_trained_weights_stay_resident_in_12_bits(demo_pack: Path) -> None:
+def test_trained_weights_stay_resident_in_11_or_12_bits(demo_pack: Path) -> None:
     with Pack.open(demo_pack) as opened:
         shape = opened.geometry
-        assert opened.part_bytes < 0.55 * shape.weights
+        assert opened.part_bytes(4) < 0.55 * shape.weights
+        assert opened.part_bytes(3) < 0.45 * shape.weights
 
 
 def test_it_is_small_and_beats_xz(demo_checkpoint: Path) -> None:

@@ -28,7 +28,7 @@ DRAWS = 1000
 @pytest.fixture(scope="module")
 def stack(demo_pack: Path) -> Iterator[Stack]:
     """Everything resident: that the cache changes no bit, other tests show."""
-    with Stack(demo_pack, arena_size="100%", resident="pack4") as stack:
+    with Stack(demo_pack, arena_size="100%", resident="pack3") as stack:
         yield stack.start("expert_store", "scheduler")
 
 

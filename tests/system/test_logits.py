@@ -17,9 +17,9 @@ LENGTHS = [*range(1, 20), 31, 32, 33, 48, 63, 64, 65, 100, 127, 128, 129, 200, 2
 DECODED = 8
 
 
-@pytest.fixture(scope="module", params=["pack4", "bf16"])
+@pytest.fixture(scope="module", params=["pack3", "pack4", "bf16"])
 def stack(demo_pack: Path, request: pytest.FixtureRequest) -> Iterator[Stack]:
-    """With experts resident in either form."""
+    """With experts resident in each form."""
     with Stack(demo_pack, arena_size="30%", resident=request.param) as stack:
         yield stack.start("expert_store", "scheduler")
 

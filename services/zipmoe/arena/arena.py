@@ -112,9 +112,8 @@ def _difference(path: Path, found: Header, wanted: Header) -> str:
     remedy = f"stop all services, then remove {path} or name another arena"
     if found.fingerprint != wanted.fingerprint:
         return f"the arena {path} holds another model ({found.fingerprint}, the pack is {wanted.fingerprint}): {remedy}"
-    if found.part != wanted.part:
-        held, asked = ("pack4" if header.part else "bf16" for header in (found, wanted))
-        return f"the arena {path} holds experts as {held}, asked for was {asked}: {remedy}"
+    if (found.form, found.part) != (wanted.form, wanted.part):
+        return f"the arena {path} holds experts as {found.form}, asked for was {wanted.form}: {remedy}"
     return (
         f"the arena {path} has {found.size / 2**20:.1f} MiB, asked for were {wanted.size / 2**20:.1f} MiB: "
         f"start with the old size, or {remedy}"

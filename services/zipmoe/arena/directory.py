@@ -20,7 +20,7 @@ class State(IntEnum):
     ABSENT = 0
     # As BF16 words.
     FULL = 1
-    # Sign-mantissas and exponents in pack4, multiplied as they are.
+    # Sign-mantissas and packed exponents, multiplied as they are.
     COMPRESSED = 2
 
 
@@ -40,7 +40,7 @@ class Directory:
         self._memory = memory
         self._first = header.directory_offset - start
         # All experts of an arena are resident in the same form.
-        self._resident = State.COMPRESSED if header.part else State.FULL
+        self._resident = State.COMPRESSED if header.bits else State.FULL
         self.records = header.records
 
     def read(self, expert: int) -> Record:

@@ -9,12 +9,12 @@ from xxhash import xxh3_64_intdigest
 from zipmoe.errors import StaleEpoch
 
 PAGE: Final = 4096
-LAYOUT_VERSION: Final = 1
+LAYOUT_VERSION: Final = 2
 RECORD_BYTES: Final = 64
 USE_BYTES: Final = 32
 
 _MAGIC: Final = b"ZIPMOE\x00A"
-_HEADER: Final = struct.Struct("<8sIIIxxxxQQQQ32s")
+_HEADER: Final = struct.Struct("<8sIIIIQQQQ32s")
 _PARTITION: Final = struct.Struct("<QQQQ")
 _CHECKSUM: Final = struct.Struct("<Q")
 
@@ -27,13 +27,14 @@ def round_up(size: int, unit: int = PAGE) -> int:
 class Header:
     """What an arena is for and how large it is. `size` in bytes; `weights` is the number of BF16 words in an expert.
 
-    `part` tells how experts lie in their slots: 0 as BF16 words, else in pack4, sign-mantissas and then an exponent
-    part of at most so many bytes.
+    `bits` tells how experts lie in their slots: 0 as BF16 words, else packed, sign-mantissas and then exponents in
+    codes of 3 or 4 bits, at most `part` bytes of them.
     """
 
     layers: int
     experts: int
     weights: int
+    bits: int
     part: int
     size: int
     epoch: int
@@ -42,6 +43,11 @@ class Header:
     @property
     def records(self) -> int:
         return self.layers * self.experts
+
+    @property
+    def form(self) -> str:
+        """How experts lie in their slots, by the name that people use."""
+        return f"pack{self.bits}" if self.bits else "bf16"
 
     @property
     def slot_bytes(self) -> int:
@@ -72,6 +78,7 @@ class Header:
             LAYOUT_VERSION,
             self.layers,
             self.experts,
+            self.bits,
             self.weights,
             self.part,
             self.size,
@@ -85,11 +92,11 @@ class Header:
         """The header in `page`, or None where there is none: another version's, half-written, or no arena at all."""
         if len(page) < _HEADER.size + _CHECKSUM.size:
             return None
-        magic, version, layers, experts, weights, part, size, epoch, fingerprint = _HEADER.unpack_from(page)
+        magic, version, layers, experts, bits, weights, part, size, epoch, fingerprint = _HEADER.unpack_from(page)
         (checksum,) = _CHECKSUM.unpack_from(page, _HEADER.size)
         if (magic, version) != (_MAGIC, LAYOUT_VERSION) or checksum != xxh3_64_intdigest(page[: _HEADER.size]):
             return None
-        return cls(layers, experts, weights, part, size, epoch, fingerprint.decode().rstrip("\0"))
+        return cls(layers, experts, weights, bits, part, size, epoch, fingerprint.decode().rstrip("\0"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ def pack(
     codec: Annotated[
         str,
         typer.Option(
-            help="How exponents are stored: zstd (smallest), pack4 (no decoding: for fast disks), lz4, or raw.",
+            help="How exponents are stored: zstd (smallest), pack3 or pack4 (no decoding: for fast disks), lz4, raw.",
             metavar="CODEC",
         ),
     ] = "zstd",
@@ -64,7 +64,7 @@ def up(
         ),
     ] = "50%",
     resident: Annotated[
-        str, typer.Option(help="Experts in memory: pack4, bf16, or what is smaller (auto).", metavar="FORM")
+        str, typer.Option(help="Experts in memory: pack3, pack4, bf16, or what is smallest (auto).", metavar="FORM")
     ] = "auto",
     mode: Annotated[
         str, typer.Option(help="fast, or reference: bit-identical to transformers' eager BF16.", metavar="MODE")

@@ -31,7 +31,7 @@ def _table(cache: scheduler_pb2.GetCacheStatusResponse) -> Table:
         ("experts", f"{cache.experts}"),
         ("slots", f"{cache.slots} of {cache.slot_bytes / 2**20:.2f} MiB"),
         ("full", f"{cache.full} experts as BF16"),
-        ("compressed", f"{cache.compressed} experts in pack4"),
+        ("compressed", f"{cache.compressed} experts packed"),
         ("loading", f"{cache.loading}"),
         ("absent", f"{cache.experts - cache.full - cache.compressed - cache.loading}"),
         ("leased now", f"{cache.leased}"),

@@ -82,7 +82,6 @@ def _plan(packed: Path, arena_size: str, resident: str) -> Table:
         table.add_row("experts", f"{shape.layers} layers of {shape.experts}")
         table.add_row("in BF16", f"{header.records * shape.weights * 2 / 2**20:.1f} MiB")
         table.add_row("on disk", f"{pack.experts_path.stat().st_size / 2**20:.1f} MiB, {pack.codec}")
-        form = "pack4" if header.part else "bf16"
-        share = f"{slots} experts, {slots / header.records:.0%} of them, as {form}"
+        share = f"{slots} experts, {slots / header.records:.0%} of them, as {header.form}"
         table.add_row("arena", f"{header.size / 2**20:.1f} MiB: {share}")
         return table

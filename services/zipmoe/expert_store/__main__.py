@@ -12,7 +12,7 @@ from zipmoe.arena.arena import Arena
 from zipmoe.arena.leases import MOST_WORKERS, Leases
 from zipmoe.expert_store.pool import Pool
 from zipmoe.expert_store.service import ExpertStoreService
-from zipmoe.expert_store.size import arena_header
+from zipmoe.expert_store.size import FORMS, arena_header
 from zipmoe.expert_store.store import Store, until_writers_are_gone
 from zipmoe.pack.reader import Pack
 from zipmoe.v1 import expert_store_pb2_grpc
@@ -44,10 +44,10 @@ class StoreConfig:
         )
         parser.add_argument(
             "--resident",
-            choices=("auto", "pack4", "bf16"),
+            choices=("auto", *FORMS),
             default=os.environ.get("ZIPMOE_RESIDENT", "auto"),
-            help="how experts lie in memory: pack4 (12 bits a weight, multiplied as it is), bf16, or what is smaller "
-            "[%(default)s]",
+            help="how experts lie in memory: pack3 or pack4 (about 11 or 12 bits a weight, multiplied as they are), "
+            "bf16, or what is smallest [%(default)s]",
         )
         parser.add_argument(
             "--workers",

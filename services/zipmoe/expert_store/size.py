@@ -6,24 +6,27 @@ from typing import Final
 
 from zipmoe.arena.layout import Header
 from zipmoe.errors import CacheExhausted, InvalidRequest
+from zipmoe.pack.blob import CODE_BITS
 from zipmoe.pack.reader import Pack
 
 _UNITS: Final = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([KMG]I?)?B?", re.IGNORECASE)
 _SHARE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 
+FORMS: Final = ("bf16", *(f"pack{bits}" for bits in CODE_BITS))
+
 # One expert is read while another one is multiplied.
 FEWEST_SLOTS: Final = 2
 
 
 def arena_header(pack: Pack, size: str, resident: str) -> Header:
-    """What an arena of `size` (see `arena_bytes`) for this pack would be like, its experts resident as `pack4`, as
-    `bf16`, or as what is smaller of the two (`auto`). It has no epoch yet."""
+    """What an arena of `size` (see `arena_bytes`) for this pack would be like, its experts resident in one of FORMS, or
+    as what is smallest of them (`auto`). It has no epoch yet."""
     shape = pack.geometry
-    full = Header(shape.layers, shape.experts, shape.weights, 0, size=0, epoch=0, fingerprint=pack.fingerprint)
-    packed = replace(full, part=pack.part_bytes)
-    smaller = min(packed, full, key=lambda header: header.slot_bytes)
-    empty = {"auto": smaller, "pack4": packed, "bf16": full}[resident]
+    full = Header(shape.layers, shape.experts, shape.weights, 0, 0, size=0, epoch=0, fingerprint=pack.fingerprint)
+    packed = (replace(full, bits=bits, part=pack.part_bytes(bits)) for bits in CODE_BITS)
+    forms = {header.form: header for header in (full, *packed)}
+    empty = min(forms.values(), key=lambda header: header.slot_bytes) if resident == "auto" else forms[resident]
     return replace(empty, size=arena_bytes(size, empty))
 
 

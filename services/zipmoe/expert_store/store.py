@@ -49,7 +49,7 @@ class Store:
                 f"of {geometry.experts} experts"
             )
         _check_slot(self.arena.header, offset, length)
-        task = Task(offset, length, self.arena.header.part > 0, self.pack.expert(layer, expert).to_wire())
+        task = Task(offset, length, self.arena.header.bits, self.pack.expert(layer, expert).to_wire())
         load = self._loads[layer, expert] = await self.pool.submit(task, urgency)
         try:
             # Shielded: the outcome belongs to the load; who waits for it may go away.

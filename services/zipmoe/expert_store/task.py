@@ -18,15 +18,15 @@ class Urgency(IntEnum):
 @dataclass(frozen=True, slots=True)
 class Task:
     """Bring the expert that `blob` describes (a Blob as plain lists) to the slot at these bytes of the arena, there to
-    lie in pack4 or, if not `packed`, as BF16."""
+    lie packed in codes of so many `bits` or, if 0, as BF16."""
 
     offset: int
     length: int
-    packed: bool
+    bits: int
     blob: list[Any]
 
     def to_bytes(self) -> bytes:
-        return bytes(msgpack.packb((self.offset, self.length, self.packed, self.blob)))
+        return bytes(msgpack.packb((self.offset, self.length, self.bits, self.blob)))
 
     @classmethod
     def from_bytes(cls, message: bytes) -> Self:

@@ -51,8 +51,11 @@ def _map(path: str) -> memoryview:
 
 def _do(task: Task, slot: memoryview, file: PackFile, codec: Codec, scratch: Scratch) -> Outcome:
     try:
-        bring = restore_packed if task.packed else restore
-        restored = bring(file, Blob.from_wire(task.blob), codec, slot, scratch)
+        blob = Blob.from_wire(task.blob)
+        if task.bits:
+            restored = restore_packed(file, blob, codec, task.bits, slot, scratch)
+        else:
+            restored = restore(file, blob, codec, slot, scratch)
     except CorruptExpert as error:
         return Outcome(Result.CORRUPT, str(error))
     except OSError as error:

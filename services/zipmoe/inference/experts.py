@@ -143,7 +143,7 @@ class Experts:
         """The weights of the expert that lies at `offset`: made once for as long as it stays there."""
         weights, hidden = self.header.weights, self._hidden
         inner = weights // (3 * hidden)
-        if self.header.part:
+        if self.header.bits:
             slot = self._memory[offset : offset + self.header.slot_bytes]
             return PackedExpert(
                 packed_matrix(slot, weights, 0, 2 * inner, hidden),

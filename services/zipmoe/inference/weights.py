@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from zipmoe.inference.model.weight import DenseWeights, Weight
-from zipmoe.kernels import Packed4
-from zipmoe.pack.blob import Blob, packed_offset, slot_bytes
+from zipmoe.kernels import Packed
+from zipmoe.pack.blob import CODE_BITS, packed_offset, slot_bytes
 from zipmoe.pack.codec import codec
 from zipmoe.pack.reader import Pack
 from zipmoe.pack.restore import Scratch, restore, restore_packed
@@ -23,9 +23,11 @@ def load_dense(pack: Pack) -> DenseWeights:
     decoder = codec(pack.codec)
     with Scratch() as scratch:
         for name, (shape, blob) in pack.dense.items():
-            if len(shape) == 2 and _packed_bytes(blob) < slot_bytes(blob.weights):
-                memory = _memory(_packed_bytes(blob))
-                restore_packed(pack.dense_file, blob, decoder, memory, scratch)
+            bits = min(CODE_BITS, key=blob.part_bytes)
+            packed_bytes = packed_offset(blob.weights) + blob.part_bytes(bits)
+            if len(shape) == 2 and packed_bytes < slot_bytes(blob.weights):
+                memory = _memory(packed_bytes)
+                restore_packed(pack.dense_file, blob, decoder, bits, memory, scratch)
                 matrices[name] = packed_matrix(memory, blob.weights, 0, *shape)
                 continue
             memory = _memory(slot_bytes(blob.weights))
@@ -35,14 +37,10 @@ def load_dense(pack: Pack) -> DenseWeights:
     return DenseWeights(matrices, vectors)
 
 
-def packed_matrix(slot: memoryview, weights: int, first: int, rows: int, columns: int) -> Packed4:
+def packed_matrix(slot: memoryview, weights: int, first: int, rows: int, columns: int) -> Packed:
     """The matrix that starts at weight `first` of the run of `weights` that lies packed in `slot`."""
     half = packed_offset(weights)
-    return Packed4(slot[:weights], slot[half:], first, rows, columns)
-
-
-def _packed_bytes(blob: Blob) -> int:
-    return packed_offset(blob.weights) + blob.part_bytes
+    return Packed(slot[:weights], slot[half:], first, rows, columns)
 
 
 def _memory(size: int) -> memoryview:

@@ -2,47 +2,43 @@
 
 Planes and parts are any C-contiguous buffers (bytes, memoryview, mmap). What computes takes 2-D CPU arrays of 16-bit
 words through DLPack: uint16 numpy arrays that hold BF16 (a microsecond or two a call), or torch.bfloat16 tensors
-(fifteen). Names that end in 4 are about weights of 12 bits, multiplied as they are (docs/codecs.md).
+(fifteen). Packed weights take 11 or 12 bits and are multiplied as they are (docs/codecs.md).
 """
 
 from zipmoe.kernels._kernels import (
-    Packed4,
+    Packed,
     add,
     add_weighted,
     attend,
     expert,
-    expert4,
-    experts4,
-    exponents4,
+    experts,
     linear,
-    linear4,
     merge,
+    most_bytes,
     norm,
-    pack4,
+    pack,
     rotate,
     route,
-    size4,
     split,
-    unpack4,
+    unpack,
+    unpack_exponents,
 )
 
 __all__ = [
-    "Packed4",
+    "Packed",
     "add",
     "add_weighted",
     "attend",
     "expert",
-    "expert4",
-    "experts4",
-    "exponents4",
+    "experts",
     "linear",
-    "linear4",
     "merge",
+    "most_bytes",
     "norm",
-    "pack4",
+    "pack",
     "rotate",
     "route",
-    "size4",
     "split",
-    "unpack4",
+    "unpack",
+    "unpack_exponents",
 ]

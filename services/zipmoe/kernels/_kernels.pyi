@@ -15,18 +15,20 @@ def merge(exponents: Buffer, sign_mantissa: Buffer, words: Buffer) -> None:
     `sign_mantissa` may lie in the same memory as `words` if it starts at byte n of them or later: read the plane into
     the upper half of a slot and merge in place, whole or in ascending chunks. `exponents` may not overlap `words`."""
 
-def linear(x: Matrix, weight: Matrix, out: Matrix, threads: int) -> None:
+def linear(x: Matrix, weight: Matrix | Packed, out: Matrix, threads: int) -> None:
     """out [m, N] = x [m, K] times weight [N, K] transposed, in BF16 with FP32 sums; for few rows m.
 
-    The bits of a row of `out` depend neither on `threads` nor on the other rows. ValueError names what does not fit."""
+    The bits of a row of `out` depend neither on `threads`, nor on the other rows, nor on whether the weight is packed.
+    ValueError names what does not fit."""
 
-def expert(x: Matrix, gate_up: Matrix, down: Matrix, out: Matrix, threads: int) -> None:
-    """out [m, H] = (silu(x gate) * (x up)) down for x [m, H], gate_up [2I, H] with gate's rows first, down [H, I].
+def expert(x: Matrix, gate_up: Matrix | Packed, down: Matrix | Packed, out: Matrix, threads: int) -> None:
+    """out [m, H] = (silu(x gate) * (x up)) down for x [m, H], gate_up [2I, H] with gate's rows first, down [H, I], both
+    packed or neither.
 
     BF16 with FP32 sums, rounded after gate, up, silu, product and down, where transformers' eager BF16 rounds. The bits
-    of a row depend neither on `threads` nor on the other rows. ValueError names what does not fit."""
+    of a row are as independent as those of `linear`. ValueError names what does not fit."""
 
-class Packed4:
+class Packed:
     """A matrix [rows, columns] in a packed run, from weight `first` of the run on. Make it once for what a slot holds:
     it reads the parts' heads and checks every escape, and then costs a call nothing.
 
@@ -40,29 +42,22 @@ class Packed4:
     @property
     def columns(self) -> int: ...
 
-def size4(weights: int, escapes: int = 0) -> int:
-    """Bytes of the exponent part of a chunk: half a byte a weight, 4 bytes an escape, and a head."""
+def most_bytes(bits: int, weights: int) -> int:
+    """Bytes that the packed exponents of a chunk never exceed, in codes of 3 or 4 bits."""
 
-def pack4(exponents: Buffer, part: Buffer) -> int | None:
-    """Pack the exponents of a chunk of at most 1 Mi weights into `part`: the bytes of it used. None if it has no room
-    for the escapes: its size is the caller's bound, and the chunk stays in another form. ValueError if it has not even
-    size4(len(exponents))."""
+def pack(bits: int, exponents: Buffer, part: Buffer) -> int | None:
+    """Pack the exponents of a chunk of at most 1 Mi weights into `part`, in codes of 3 or 4 bits: the bytes of it used.
+    None if they do not fit: its size is the caller's bound, and the chunk stays in another form."""
 
-def exponents4(part: Buffer, exponents: Buffer) -> None:
-    """The inverse of `pack4`. ValueError if `part` is damaged or of another number of weights."""
+def unpack_exponents(part: Buffer, exponents: Buffer) -> None:
+    """The inverse of `pack`. ValueError if `part` is damaged or of another number of weights."""
 
-def unpack4(weight: Packed4, out: Matrix, threads: int, row: int = 0) -> None:
+def unpack(weight: Packed, out: Matrix, threads: int, row: int = 0) -> None:
     """The BF16 words of as many rows as `out` has, from `row` on: for many tokens, a tile that stays in the cache.
     ValueError names what does not fit."""
 
-def linear4(x: Matrix, weight: Packed4, out: Matrix, threads: int) -> None:
-    """`linear` of the unpacked weight, bit for bit, without unpacking it."""
-
-def expert4(x: Matrix, gate_up: Packed4, down: Packed4, out: Matrix, threads: int) -> None:
-    """`expert` of the unpacked weights, bit for bit, without unpacking them."""
-
-def experts4(experts: list[tuple[Matrix, Packed4, Packed4, Matrix]], threads: int) -> None:
-    """`expert4` of each (x, gate_up, down, out), with the threads kept together all the way: for one token an expert is
+def experts(experts: list[tuple[Matrix, Packed, Packed, Matrix]], threads: int) -> None:
+    """`expert` of each (x, gate_up, down, out), with the threads kept together all the way: for one token an expert is
     so little work that coming together costs as much."""
 
 # Activations: words [T, ...] of T tokens, computed in FP32 and rounded where transformers' eager BF16 rounds. Each says

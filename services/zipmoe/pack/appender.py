@@ -7,7 +7,7 @@ from types import TracebackType
 
 from xxhash import xxh3_64
 
-from zipmoe.pack.blob import Blob, padded
+from zipmoe.pack.blob import CODE_BITS, Blob, padded
 from zipmoe.pack.encode import Chunk
 
 _HASHED_AT_ONCE = 1 << 20
@@ -42,17 +42,18 @@ class Appender:
     def append(self, weights: int, exponents: Iterable[Chunk], sign_mantissas: Iterable[Chunk]) -> Blob:
         """Write a blob. OSError if the disk is full; `end` is then where it was."""
         position = self.end
-        sizes, part_bytes, original, exponent_hash, sign_mantissa_hash = list[int](), 0, xxh3_64(), xxh3_64(), xxh3_64()
+        original, exponent_hash, sign_mantissa_hash = xxh3_64(), xxh3_64(), xxh3_64()
+        sizes, packed = list[int](), [0] * len(CODE_BITS)
         for chunk in exponents:
             original.update(chunk.words)
             sizes.append(len(chunk.stored))
-            part_bytes += chunk.part_bytes
+            packed = [size + more for size, more in zip(packed, chunk.packed_bytes, strict=True)]
             position = self._write(position, chunk.stored, exponent_hash)
         for chunk in sign_mantissas:
             # Only the last chunk of a run is not whole pages, so padding each is padding the run.
             position = self._write(position, chunk.stored, sign_mantissa_hash)
         hashes = (exponent_hash.intdigest(), sign_mantissa_hash.intdigest(), original.intdigest())
-        blob = Blob(self.end, weights, tuple(sizes), part_bytes, *hashes)
+        blob = Blob(self.end, weights, tuple(sizes), tuple(packed), *hashes)
         self.end = position
         return blob
 

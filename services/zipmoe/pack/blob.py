@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 PAGE = 4096
+# Bits of a packed exponent's code: the forms that experts are multiplied in as they are (see kernels/src/packed.h).
+CODE_BITS = (3, 4)
 CHUNK = 1 << 20  # weights; whole pages
 
 
@@ -25,7 +27,7 @@ def slot_bytes(weights: int) -> int:
 
 
 def packed_offset(weights: int) -> int:
-    """Where the exponent part starts in a slot that keeps a run in pack4: behind the sign-mantissas."""
+    """Where the exponents start in a slot that keeps a run packed: behind the sign-mantissas."""
     return padded(weights)
 
 
@@ -45,7 +47,7 @@ class Blob:
     offset: int
     weights: int
     exponent_sizes: tuple[int, ...]
-    part_bytes: int  # of memory for the exponents as pack4 keeps them: its chunks' parts, padding included
+    packed_bytes: tuple[int, ...]  # of memory for the exponents in each of CODE_BITS, its chunks' parts padded
     exponent_hash: int  # of the stored exponents, padding included
     sign_mantissa_hash: int  # of the stored sign-mantissas, padding included
     original_hash: int  # of the run's BF16 bytes, as the checkpoint has them
@@ -58,6 +60,10 @@ class Blob:
     @property
     def sign_mantissa_offset(self) -> int:
         return self.offset + self.exponent_bytes
+
+    def part_bytes(self, bits: int) -> int:
+        """Bytes of memory for the exponents in codes of so many bits."""
+        return self.packed_bytes[CODE_BITS.index(bits)]
 
     @property
     def shrunk(self) -> bool:
@@ -72,22 +78,23 @@ class Blob:
     def to_wire(self) -> list[Any]:
         """Plain numbers, for msgpack or a pipe."""
         hashes = (self.exponent_hash, self.sign_mantissa_hash, self.original_hash)
-        return [self.offset, self.weights, list(self.exponent_sizes), self.part_bytes, *hashes]
+        return [self.offset, self.weights, list(self.exponent_sizes), list(self.packed_bytes), *hashes]
 
     @classmethod
     def from_wire(cls, wire: Any) -> "Blob":
         """The inverse of `to_wire`. ValueError if that cannot be a blob."""
         try:
-            offset, weights, sizes, part_bytes, *hashes = wire
-            numbers = (offset, weights, *sizes, part_bytes, *hashes)
+            offset, weights, sizes, packed, *hashes = wire
+            numbers = (offset, weights, *sizes, *packed, *hashes)
         except TypeError as error:
             raise ValueError(f"not a blob: {error}") from None
         if not (
             len(hashes) == 3
             and all(type(number) is int and 0 <= number < 1 << 64 for number in numbers)
-            and offset % PAGE == part_bytes % PAGE == 0
+            and len(packed) == len(CODE_BITS)
+            and not any(size % PAGE for size in (offset, *packed))
             and len(sizes) == -(-weights // CHUNK)
             and all(0 < size <= limit for size, (_, limit) in zip(sizes, chunks(weights), strict=True))
         ):
             raise ValueError(f"not a blob: {wire}")
-        return cls(offset, weights, tuple(sizes), part_bytes, *hashes)
+        return cls(offset, weights, tuple(sizes), tuple(packed), *hashes)

@@ -1,6 +1,8 @@
 """Codec: how a chunk of exponents is stored. Contexts are kept for each thread and used again."""
 
 import threading
+from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from zipmoe import kernels
@@ -89,20 +91,28 @@ class Lz4:
         out[:] = plane
 
 
-class Pack4:
+class Packed:
     """The form that experts are multiplied in: what is stored so is read to its place and needs no decoding."""
 
-    name = "pack4"
+    def __init__(self, bits: int) -> None:
+        self.name = f"pack{bits}"
+        self._bits = bits
 
     def compress(self, plane: Bytes) -> bytes:
-        part = bytearray(kernels.size4(len(plane), len(plane)))
-        return bytes(memoryview(part)[: kernels.pack4(plane, part)])
+        part = bytearray(kernels.most_bytes(self._bits, len(plane)))
+        return bytes(memoryview(part)[: kernels.pack(self._bits, plane, part)])
 
     def decompress_into(self, stored: Bytes, out: memoryview) -> None:
-        kernels.exponents4(stored, out)
+        kernels.unpack_exponents(stored, out)
 
 
-CODECS: dict[str, type[Codec]] = {"raw": Raw, "zstd": Zstd, "lz4": Lz4, "pack4": Pack4}
+CODECS: dict[str, Callable[[], Codec]] = {
+    "raw": Raw,
+    "zstd": Zstd,
+    "lz4": Lz4,
+    "pack3": partial(Packed, 3),
+    "pack4": partial(Packed, 4),
+}
 
 
 def codec(name: str) -> Codec:

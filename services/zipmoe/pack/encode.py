@@ -11,8 +11,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-from zipmoe.kernels import pack4, size4, split
-from zipmoe.pack.blob import chunks, padded
+from zipmoe.kernels import most_bytes, pack, split
+from zipmoe.pack.blob import CODE_BITS, chunks, padded
 from zipmoe.pack.checkpoint import Checkpoint
 from zipmoe.pack.codec import Codec
 from zipmoe.pack.family import Run
@@ -26,11 +26,11 @@ Result = TypeVar("Result")
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """One stored part of a run: `words` are its BF16 bytes, `stored` what of them goes to the disk, unpadded, and
-    `part_bytes` the memory that its exponents take in pack4 (0 where it has none)."""
+    `packed_bytes` the memory that its exponents take in each of CODE_BITS (0 where it has none)."""
 
     words: bytearray
     stored: bytes | bytearray
-    part_bytes: int = 0
+    packed_bytes: tuple[int, ...] = (0,) * len(CODE_BITS)
 
 
 def encode(checkpoint: Checkpoint, runs: Iterable[Run], codec: Codec) -> Generator[Chunk]:
@@ -39,7 +39,9 @@ def encode(checkpoint: Checkpoint, runs: Iterable[Run], codec: Codec) -> Generat
     def exponents(run: Run, first: int, length: int) -> Chunk:
         words, plane, _ = _planes(checkpoint, run, first, length)
         stored = codec.compress(plane)
-        return Chunk(words, stored if len(stored) < length else plane, _part_bytes(plane))
+        return Chunk(
+            words, stored if len(stored) < length else plane, tuple(_packed_bytes(plane, bits) for bits in CODE_BITS)
+        )
 
     def sign_mantissas(run: Run, first: int, length: int) -> Chunk:
         words, _, plane = _planes(checkpoint, run, first, length)
@@ -66,10 +68,9 @@ def read_run(checkpoint: Checkpoint, run: Run, at: int, view: memoryview) -> Non
             at -= tensor.size
 
 
-def _part_bytes(plane: bytearray) -> int:
-    """As if all were escapes where pack4 would be no smaller than BF16."""
-    part = bytearray(max(len(plane), size4(len(plane))))
-    return padded(pack4(plane, part) or size4(len(plane), len(plane)))
+def _packed_bytes(plane: bytearray, bits: int) -> int:
+    """As if all were escapes where packing would be no smaller than BF16."""
+    return padded(pack(bits, plane, bytearray(len(plane))) or most_bytes(bits, len(plane)))
 
 
 def _planes(checkpoint: Checkpoint, run: Run, first: int, length: int) -> tuple[bytearray, bytearray, bytearray]:

@@ -57,10 +57,9 @@ class Pack:
         """Names the model, in hex: the same for every codec."""
         return self.manifest.fingerprint
 
-    @property
-    def part_bytes(self) -> int:
-        """Bytes of the largest expert's exponents in pack4."""
-        return max(blob.part_bytes for layer in self.manifest.experts for blob in layer)
+    def part_bytes(self, bits: int) -> int:
+        """Bytes of the largest expert's exponents in codes of so many bits."""
+        return max(blob.part_bytes(bits) for layer in self.manifest.experts for blob in layer)
 
     @property
     def dense(self) -> Mapping[str, DenseTensor]:

@@ -13,7 +13,7 @@ from types import TracebackType
 from xxhash import xxh3_64, xxh3_64_intdigest
 
 from zipmoe.errors import CorruptExpert
-from zipmoe.kernels import merge, pack4, size4
+from zipmoe.kernels import merge, pack
 from zipmoe.pack.blob import CHUNK, Blob, chunks, packed_offset, padded
 from zipmoe.pack.codec import Codec
 from zipmoe.pack.file import LONGEST_READ, PackFile
@@ -67,16 +67,16 @@ def restore(file: PackFile, blob: Blob, codec: Codec, slot: memoryview, scratch:
     return restore_sign_mantissas(file, blob, plane) + _decode_exponents(file, blob, codec, scratch, take)
 
 
-def restore_packed(file: PackFile, blob: Blob, codec: Codec, slot: memoryview, scratch: Scratch) -> Restored:
-    """Bring `blob` into `slot` as it stays resident in pack4: sign-mantissas, then from packed_offset(blob.weights) on
-    the exponents.
+def restore_packed(file: PackFile, blob: Blob, codec: Codec, bits: int, slot: memoryview, scratch: Scratch) -> Restored:
+    """Bring `blob` into `slot` as it stays resident packed: sign-mantissas, then from packed_offset(blob.weights) on
+    the exponents in codes of so many bits.
 
-    `slot` is writable, starts at a page and has at least packed_offset(blob.weights) + blob.part_bytes bytes.
+    `slot` is writable, starts at a page and has at least packed_offset(blob.weights) + blob.part_bytes(bits) bytes.
     CorruptExpert as for `restore`, and where the exponents need more room than the manifest says."""
     half = packed_offset(blob.weights)
-    _check(slot, half + blob.part_bytes, blob)
-    parts = slot[half : half + blob.part_bytes]
-    return restore_sign_mantissas(file, blob, slot[:half]) + restore_exponents(file, blob, codec, parts, scratch)
+    _check(slot, half + blob.part_bytes(bits), blob)
+    parts = slot[half : half + blob.part_bytes(bits)]
+    return restore_sign_mantissas(file, blob, slot[:half]) + restore_exponents(file, blob, codec, bits, parts, scratch)
 
 
 def restore_sign_mantissas(file: PackFile, blob: Blob, plane: memoryview) -> Restored:
@@ -89,10 +89,12 @@ def restore_sign_mantissas(file: PackFile, blob: Blob, plane: memoryview) -> Res
     return Restored(len(plane), read - started, perf_counter_ns() - read)
 
 
-def restore_exponents(file: PackFile, blob: Blob, codec: Codec, parts: memoryview, scratch: Scratch) -> Restored:
-    """Bring the exponents into `parts` in pack4, blob.part_bytes that start at a page. If they are stored so, reading
-    them is all."""
-    if codec.name == "pack4" and blob.shrunk:
+def restore_exponents(
+    file: PackFile, blob: Blob, codec: Codec, bits: int, parts: memoryview, scratch: Scratch
+) -> Restored:
+    """Bring the exponents into `parts`, blob.part_bytes(bits) that start at a page. If they are stored so, reading them
+    is all."""
+    if codec.name == f"pack{bits}" and blob.shrunk:
         started = perf_counter_ns()
         file.read_into(blob.offset, parts)
         read = perf_counter_ns()
@@ -103,7 +105,7 @@ def restore_exponents(file: PackFile, blob: Blob, codec: Codec, parts: memoryvie
 
     def take(_: int, exponents: memoryview) -> None:
         nonlocal used
-        size = pack4(exponents, parts[used:]) if size4(len(exponents)) <= len(parts) - used else None
+        size = pack(bits, exponents, parts[used:])
         if size is None:
             raise _damaged(file, "exponents", blob.offset, blob.exponent_bytes, "they have more escapes than recorded")
         used += padded(size)

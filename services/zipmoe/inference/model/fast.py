@@ -16,10 +16,10 @@ from zipmoe.inference.model.kv_cache import KVCache
 from zipmoe.inference.model.reference import Reference
 from zipmoe.inference.model.rotary import Rotary
 from zipmoe.inference.model.weight import DenseWeights, ExpertWeights, PackedExpert, rows
-from zipmoe.kernels import Packed4
+from zipmoe.kernels import Packed
 
 Words = NDArray[np.uint16]
-Matrix = Words | Packed4
+Matrix = Words | Packed
 
 # Rows up to which our kernels beat torch's where the processor multiplies BF16 itself: they stream the weights once
 # whatever the rows, torch wants them unpacked. Where it does not, they are four to five times as fast at any number.
@@ -46,17 +46,13 @@ class Fast:
         return KVCache(capacity, keys, np.empty_like(keys))
 
     def embed(self, tokens: Tensor, weight: Matrix) -> Words:
-        return words(rows(weight, tokens, self._threads)) if isinstance(weight, Packed4) else weight[tokens.numpy()]
+        return words(rows(weight, tokens, self._threads)) if isinstance(weight, Packed) else weight[tokens.numpy()]
 
     def linear(self, x: Words, weight: Matrix) -> Words:
         if len(x) > self._most_rows:
-            return words(self._torch.linear(tensor(x), weight if isinstance(weight, Packed4) else tensor(weight)))
-        if isinstance(weight, Packed4):
-            out = np.empty((len(x), weight.rows), np.uint16)
-            kernels.linear4(x, weight, out, self._threads)
-        else:
-            out = np.empty((len(x), len(weight)), np.uint16)
-            kernels.linear(x, weight, out, self._threads)
+            return words(self._torch.linear(tensor(x), weight if isinstance(weight, Packed) else tensor(weight)))
+        out = np.empty((len(x), weight.rows if isinstance(weight, Packed) else len(weight)), np.uint16)
+        kernels.linear(x, weight, out, self._threads)
         return out
 
     def norm(self, x: Words, weight: Words, epsilon: float) -> Words:
@@ -101,7 +97,7 @@ class Fast:
                 packed.append((x, weights.gate_up, weights.down, out))
             else:
                 kernels.expert(x, weights.gate_up, weights.down, out, self._threads)
-        kernels.experts4(packed, self._threads)
+        kernels.experts(packed, self._threads)
         return outs
 
     def mix(self, x: Words, parts: Sequence[tuple[Integers, Shares, Words]]) -> Words:

@@ -1,4 +1,4 @@
-"""Weights: matrices as they lie in memory, BF16 tensors or packed in pack4 and multiplied as they are."""
+"""Weights: matrices as they lie in memory, BF16 tensors or packed and multiplied as they are."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from zipmoe import kernels
-from zipmoe.kernels import Packed4
+from zipmoe.kernels import Packed
 
 # Both [rows, columns].
-Weight = Tensor | Packed4
+Weight = Tensor | Packed
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,8 @@ class PlainExpert:
 class PackedExpert:
     """The same, packed."""
 
-    gate_up: Packed4
-    down: Packed4
+    gate_up: Packed
+    down: Packed
 
 
 ExpertWeights = PlainExpert | PackedExpert
@@ -46,7 +46,7 @@ def unpacked(weight: Weight, threads: int) -> Tensor:
     if isinstance(weight, Tensor):
         return weight
     out = torch.empty(weight.rows, weight.columns, dtype=torch.bfloat16)
-    kernels.unpack4(weight, out, threads)
+    kernels.unpack(weight, out, threads)
     return out
 
 
@@ -56,5 +56,5 @@ def rows(weight: Weight, numbers: Tensor, threads: int) -> Tensor:
         return torch.nn.functional.embedding(numbers, weight)
     out = torch.empty(len(numbers), weight.columns, dtype=torch.bfloat16)
     for place, number in enumerate(numbers.tolist()):
-        kernels.unpack4(weight, out[place : place + 1], threads, number)
+        kernels.unpack(weight, out[place : place + 1], threads, number)
     return out

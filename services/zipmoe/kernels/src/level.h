@@ -13,67 +13,91 @@ namespace zipmoe {
 // in an order of its own, and says where each column goes.
 constexpr size_t kGroup = 32;
 
+// An exponent turned right by one bit lies as the bytes of a BF16 word want it, but for one bit: with its low seven
+// bits it is the high byte, and its top one is that of the low byte. So is a sign-mantissa the low byte, and its top bit
+// the high byte's. Exchange the two top bits, and both bytes are there.
+constexpr uint8_t turned(unsigned exponent) { return static_cast<uint8_t>(exponent >> 1 | exponent << 7); }
+constexpr uint8_t turned_back(unsigned byte) { return static_cast<uint8_t>(byte << 1 | byte >> 7); }
+constexpr uint16_t joined(uint8_t turned, uint8_t sign_mantissa) {
+    const unsigned swap = (turned ^ sign_mantissa) & 0x80u;
+    return static_cast<uint16_t>((turned ^ swap) << 8 | (sign_mantissa ^ swap));
+}
+
 template <size_t kBytes>
 struct Registers {
     typedef uint8_t Bytes __attribute__((vector_size(kBytes)));
-    typedef uint8_t HalfBytes __attribute__((vector_size(kBytes / 2)));
     typedef uint16_t Words __attribute__((vector_size(kBytes)));
     typedef uint32_t Pairs __attribute__((vector_size(kBytes)));
     typedef float Floats __attribute__((vector_size(kBytes)));
+    static constexpr size_t kWidth = kBytes;
     static constexpr size_t kWords = kBytes / 2;
     static constexpr size_t kLanes = kBytes / 4;
     static constexpr size_t kCount = kGroup / kWords;  // registers of a group
     using Group = Words[kCount];
 
+    ZIPMOE_INLINE static void join(const uint8_t* sign_mantissa, const uint8_t* turned, Bytes& low, Bytes& high) {
+        std::memcpy(&low, sign_mantissa, sizeof low);
+        std::memcpy(&high, turned, sizeof high);
+        const Bytes swap = (low ^ high) & 0x80;
+        low ^= swap;
+        high ^= swap;
+    }
+};
+
+// SSE2 and NEON.
+struct Plain : Registers<16> {
+    static constexpr size_t kSums = 8;
+
     // Which word, of those of a group in their registers, the weight of column k < kGroup is.
     static constexpr size_t word_of(size_t k) { return k; }
 
     ZIPMOE_INLINE static void load(const uint16_t* words, Group& group) {
-        repeat<kCount>([&](auto i) ZIPMOE_INLINED { std::memcpy(&group[i], words + i * kWords, kBytes); });
+        repeat<kCount>([&](auto i) ZIPMOE_INLINED { std::memcpy(&group[i], words + i * kWords, sizeof group[i]); });
     }
     ZIPMOE_INLINE static void store(const Group& group, uint16_t* words) {
-        repeat<kCount>([&](auto i) ZIPMOE_INLINED { std::memcpy(words + i * kWords, &group[i], kBytes); });
+        repeat<kCount>([&](auto i) ZIPMOE_INLINED { std::memcpy(words + i * kWords, &group[i], sizeof group[i]); });
     }
-};
-
-// SSE2 and NEON, by arithmetic alone.
-struct Plain : Registers<16> {
-    static constexpr size_t kSums = 8;
-
-    struct Exponents {
-        Words base;
-        ZIPMOE_INLINE explicit Exponents(uint8_t of) : base(Words{} + static_cast<uint16_t>(of << 7)) {}
-    };
-
-    // The words of 32 weights whose exponents are the low (kHigh = 0) or high nibbles of 32 bytes.
-    template <size_t kHigh>
-    ZIPMOE_INLINE static void decode(const uint8_t* sign_mantissa, const uint8_t* nibbles, const Exponents& of,
-                                     Group& group) {
-        repeat<kCount>([&](auto i) ZIPMOE_INLINED {
-            const Words s = widened(sign_mantissa + i * kWords), n = widened(nibbles + i * kWords);
-            group[i] = ((s * 0x0101) & 0x807F) | (((kHigh ? n << 3 : n << 7) & 0x780) + of.base);
+    // The words of 32 weights.
+    ZIPMOE_INLINE static void join(const uint8_t* sign_mantissa, const uint8_t* turned, Group& group) {
+        repeat<2>([&](auto i) ZIPMOE_INLINED {
+            Bytes a, b;
+            Registers::join(sign_mantissa + 16 * i, turned + 16 * i, a, b);
+            group[2 * i] = (Words)__builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+            group[2 * i + 1] =
+                (Words)__builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
         });
     }
 
-private:
-    ZIPMOE_INLINE static Words widened(const uint8_t* bytes) {
-        HalfBytes narrow;
-        std::memcpy(&narrow, bytes, sizeof narrow);
-        return __builtin_convertvector(narrow, Words);
-    }
+    // Turned exponents from codes below 16.
+#if defined(__aarch64__)
+    struct Exponents {
+        Bytes table;
+        ZIPMOE_INLINE explicit Exponents(uint8_t base) {
+            for (unsigned i = 0; i < 16; ++i) table[i] = turned(static_cast<uint8_t>(base + i));
+        }
+        ZIPMOE_INLINE void codes(const Bytes& codes, Bytes& found) const { found = __builtin_shuffle(table, codes); }
+    };
+#else
+    struct Exponents {
+        Bytes base;
+        ZIPMOE_INLINE explicit Exponents(uint8_t of) : base(Bytes{} + of) {}
+        ZIPMOE_INLINE void codes(const Bytes& codes, Bytes& found) const {
+            const auto e = (Words)(codes + base);
+            found = (Bytes)(((e >> 1) & 0x7F7F) | ((e << 7) & 0x8080));
+        }
+    };
+#endif
 };
 
 #if ZIPMOE_LEVELS
-// Instructions are written out, because the compiler's own choice for each is several slower ones, and an intrinsic may
-// not be inlined through helpers that serve every level.
-
-// A word's bytes are looked up apart, 32 at a time, and then interleaved: within 128 bits, hence the order.
-struct Avx2 : Registers<32> {
-    static constexpr size_t kSums = 8;
+// Interleaving works within 128 bits, hence the order. Also for AVX-512, which then finds fewer instructions for the
+// same, and has registers for more sums.
+template <size_t kMost>
+struct Wide : Registers<32> {
+    static constexpr size_t kSums = kMost;
+    typedef uint16_t HalfWords __attribute__((vector_size(16)));
 
     static constexpr size_t word_of(size_t k) { return k % 8 + k / 16 * 8 + k / 8 % 2 * 16; }
-
-    typedef uint16_t HalfWords __attribute__((vector_size(16)));
 
     ZIPMOE_INLINE static void load(const uint16_t* words, Group& group) {
         repeat<2>([&](auto i) ZIPMOE_INLINED {
@@ -91,62 +115,30 @@ struct Avx2 : Registers<32> {
             std::memcpy(words + 8 * (i + 2), &high, sizeof high);
         });
     }
+    ZIPMOE_INLINE static void join(const uint8_t* sign_mantissa, const uint8_t* turned, Group& group) {
+        Bytes a, b;
+        Registers::join(sign_mantissa, turned, a, b);
+        group[0] = (Words)__builtin_shufflevector(a, b, 0, 32, 1, 33, 2, 34, 3, 35, 4, 36, 5, 37, 6, 38, 7, 39, 16, 48,
+                                                  17, 49, 18, 50, 19, 51, 20, 52, 21, 53, 22, 54, 23, 55);
+        group[1] = (Words)__builtin_shufflevector(a, b, 8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47,
+                                                  24, 56, 25, 57, 26, 58, 27, 59, 28, 60, 29, 61, 30, 62, 31, 63);
+    }
 
+    // The look-up is written out: the compiler's own would look up 32 entries, and an intrinsic may not be inlined
+    // through helpers that serve every level.
     struct Exponents {
-        Bytes high, low;  // of a word, by nibble
+        Bytes table;
         ZIPMOE_INLINE explicit Exponents(uint8_t base) {
-            for (unsigned i = 0; i < 32; ++i) {
-                high[i] = static_cast<uint8_t>((base + i % 16) >> 1);
-                low[i] = static_cast<uint8_t>((base + i % 16) << 7);
-            }
+            for (unsigned i = 0; i < 32; ++i) table[i] = turned(static_cast<uint8_t>(base + i % 16));
+        }
+        ZIPMOE_INLINE void codes(const Bytes& codes, Bytes& found) const {
+            asm("vpshufb %1, %2, %0" : "=x"(found) : "x"(codes), "x"(table));
         }
     };
-
-    template <size_t kHigh>
-    ZIPMOE_INLINE static void decode(const uint8_t* sign_mantissa, const uint8_t* nibbles, const Exponents& of,
-                                     Group& group) {
-        Words packed;
-        Bytes s, high, low;
-        std::memcpy(&packed, nibbles, sizeof packed);
-        std::memcpy(&s, sign_mantissa, sizeof s);
-        const Bytes index = (Bytes)(kHigh ? packed >> 4 : packed) & 0x0F;
-        asm("vpshufb %1, %2, %0" : "=x"(high) : "x"(index), "x"(of.high));
-        asm("vpshufb %1, %2, %0" : "=x"(low) : "x"(index), "x"(of.low));
-        high |= s & 0x80;
-        low |= s & 0x7F;
-        asm("vpunpcklbw %1, %2, %0" : "=x"(group[0]) : "x"(high), "x"(low));
-        asm("vpunpckhbw %1, %2, %0" : "=x"(group[1]) : "x"(high), "x"(low));
-    }
 };
 
-// A permutation of 32 words looks at the low five bits of an index, so the table holds every exponent twice and nothing
-// needs a mask.
-struct Avx512 : Registers<64> {
-    static constexpr size_t kSums = 16;
-
-    struct Exponents {
-        Words table;
-        ZIPMOE_INLINE explicit Exponents(uint8_t base) {
-            for (unsigned i = 0; i < 32; ++i) table[i] = static_cast<uint16_t>((base + i % 16) << 7);
-        }
-    };
-
-    template <size_t kHigh>
-    ZIPMOE_INLINE static void decode(const uint8_t* sign_mantissa, const uint8_t* nibbles, const Exponents& of,
-                                     Group& group) {
-        Words s, n, e;
-        widen(sign_mantissa, s);
-        widen(nibbles, n);
-        const Words index = kHigh ? n >> 4 : n;
-        asm("vpermw %1, %2, %0" : "=v"(e) : "v"(of.table), "v"(index));
-        group[0] = ((s * 0x0101) & 0x807F) | e;
-    }
-
-private:
-    ZIPMOE_INLINE static void widen(const uint8_t* bytes, Words& words) {
-        asm("vpmovzxbw %1, %0" : "=v"(words) : "m"(*reinterpret_cast<const HalfBytes*>(bytes)));
-    }
-};
+using Avx2 = Wide<8>;
+using Avx512 = Wide<16>;
 #endif
 
 // Act::run<Level>, built for each level.

@@ -6,7 +6,7 @@
 
 #include "bf16.h"
 #include "dots.h"
-#include "dots4.h"
+#include "dots_packed.h"
 #include "thread_pool.h"
 
 namespace zipmoe {
@@ -49,8 +49,8 @@ void tile(const Matrix& weight, size_t row, size_t rows, const Activations& x, s
     dots(weight.words + row * weight.columns, rows, weight.columns, x.data(), tokens, sums, kTile);
 }
 
-void tile(const Matrix4& weight, size_t row, size_t rows, const Activations& x, size_t tokens, float* sums) {
-    dots4(weight.run, weight.first + row * weight.columns, rows, weight.columns, x.data(), tokens, sums, kTile);
+void tile(const PackedMatrix& weight, size_t row, size_t rows, const Activations& x, size_t tokens, float* sums) {
+    dots_packed(weight.run, weight.first + row * weight.columns, rows, weight.columns, x.data(), tokens, sums, kTile);
 }
 
 template <typename Weight>
@@ -111,19 +111,19 @@ void feed_forward_all(const std::vector<Expert<Weight>>& experts, size_t threads
 
 }  // namespace
 
-void unpack(const Matrix4& weight, size_t row, size_t rows, uint16_t* words, size_t threads) {
+void unpack(const PackedMatrix& weight, size_t row, size_t rows, uint16_t* words, size_t threads) {
     for_tiles({rows}, threads, [&](size_t, size_t first, size_t count) {
         const size_t k = weight.columns;
-        unpack4(weight.run, weight.first + (row + first) * k, count * k, words + first * k);
+        zipmoe::unpack(weight.run, weight.first + (row + first) * k, count * k, words + first * k);
     });
 }
 
 void linear(Matrix x, const Matrix& weight, uint16_t* out, size_t threads) { multiply(x, weight, out, threads); }
 
-void linear(Matrix x, const Matrix4& weight, uint16_t* out, size_t threads) { multiply(x, weight, out, threads); }
+void linear(Matrix x, const PackedMatrix& weight, uint16_t* out, size_t threads) { multiply(x, weight, out, threads); }
 
 void feed_forward(const std::vector<Expert<Matrix>>& experts, size_t threads) { feed_forward_all(experts, threads); }
 
-void feed_forward(const std::vector<Expert<Matrix4>>& experts, size_t threads) { feed_forward_all(experts, threads); }
+void feed_forward(const std::vector<Expert<PackedMatrix>>& experts, size_t threads) { feed_forward_all(experts, threads); }
 
 }  // namespace zipmoe

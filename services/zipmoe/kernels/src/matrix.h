@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "pack4.h"
+#include "packed.h"
 
 namespace zipmoe {
 
@@ -16,19 +16,19 @@ struct Matrix {
 };
 
 // `rows` rows of `columns` packed weights, from weight `first` of a run on.
-struct Matrix4 {
-    Run4 run;
+struct PackedMatrix {
+    Run run;
     size_t first;
     size_t rows;
     size_t columns;
 };
 
 // The words of `rows` rows from `row` on.
-void unpack(const Matrix4& weight, size_t row, size_t rows, uint16_t* words, size_t threads);
+void unpack(const PackedMatrix& weight, size_t row, size_t rows, uint16_t* words, size_t threads);
 
 // out[m, N] = x[m, K] times weight[N, K] transposed.
 void linear(Matrix x, const Matrix& weight, uint16_t* out, size_t threads);
-void linear(Matrix x, const Matrix4& weight, uint16_t* out, size_t threads);
+void linear(Matrix x, const PackedMatrix& weight, uint16_t* out, size_t threads);
 
 // An expert and the tokens it is for: out[m, H] = (silu(x gate) * (x up)) down for x [m, H], gate_up [2I, H] with the
 // gate's rows first, down [H, I]. Rounded to BF16 after gate, up, silu, their product and down, as transformers does.
@@ -42,6 +42,6 @@ struct Expert {
 
 // Several at once: threads are kept waiting twice in all, not twice an expert.
 void feed_forward(const std::vector<Expert<Matrix>>& experts, size_t threads);
-void feed_forward(const std::vector<Expert<Matrix4>>& experts, size_t threads);
+void feed_forward(const std::vector<Expert<PackedMatrix>>& experts, size_t threads);
 
 }  // namespace zipmoe

@@ -87,6 +87,6 @@ NB_MODULE(_kernels, module) {
                nb::arg("threads"));
     module.def("expert", &expert, nb::arg("x").noconvert(), nb::arg("gate_up").noconvert(),
                nb::arg("down").noconvert(), nb::arg("out").noconvert(), nb::arg("threads"));
-    zipmoe::define4(module);
+    zipmoe::define_packed(module);
     zipmoe::define_activations(module);
 }

@@ -9,7 +9,7 @@
 #include "array.h"
 #include "buffer.h"
 #include "matrix.h"
-#include "pack4.h"
+#include "packed.h"
 #include "thread_pool.h"
 
 namespace nb = nanobind;
@@ -17,56 +17,61 @@ namespace nb = nanobind;
 namespace zipmoe {
 namespace {
 
-std::string shape_of(const Matrix4& matrix) {
+std::string shape_of(const PackedMatrix& matrix) {
     std::string text = "[";
     return text.append(std::to_string(matrix.rows)).append(", ").append(std::to_string(matrix.columns)).append("]");
 }
 
 // A matrix in a packed run. Checked once, when it is made; it holds both buffers.
-class Packed4 {
+class Packed {
 public:
-    Packed4(nb::handle sign_mantissa, nb::handle parts, size_t first, size_t rows, size_t columns)
+    Packed(nb::handle sign_mantissa, nb::handle parts, size_t first, size_t rows, size_t columns)
         : sign_mantissa_(sign_mantissa, Buffer::kRead), parts_(parts, Buffer::kRead) {
         const size_t weights = sign_mantissa_.size();
         matrix_ = {{}, first, rows, columns};
-        if (const std::string why = open4(parts_.data(), parts_.size(), weights, chunks_); !why.empty()) refuse(why);
+        if (const std::string why = open(parts_.data(), parts_.size(), weights, chunks_); !why.empty()) refuse(why);
         if (first > weights || (columns != 0 && rows > (weights - first) / columns))
             refuse("a matrix " + shape_of(matrix_) + " from weight " + std::to_string(first) +
                    " on does not fit a run of " + std::to_string(weights) + " weights");
         matrix_.run = {sign_mantissa_.data(), chunks_.data()};
     }
-    const Matrix4& matrix() const { return matrix_; }
+    const PackedMatrix& matrix() const { return matrix_; }
 
 private:
     Buffer sign_mantissa_, parts_;
-    std::vector<Chunk4> chunks_;
-    Matrix4 matrix_;
+    std::vector<Chunk> chunks_;
+    PackedMatrix matrix_;
 };
 
-std::optional<size_t> pack_chunk(nb::handle exponents, nb::handle part) {
+uint32_t checked_bits(int bits) {
+    if (bits != static_cast<int>(Form3::kBits) && bits != static_cast<int>(Form4::kBits))
+        refuse("codes of " + std::to_string(bits) + " bits: there are 3 and 4");
+    return static_cast<uint32_t>(bits);
+}
+
+std::optional<size_t> pack_chunk(int bits, nb::handle exponents, nb::handle part) {
     const Buffer from(exponents, Buffer::kRead), to(part, Buffer::kWrite);
-    const std::string chunk = "a chunk of " + std::to_string(from.size()) + " weights";
-    if (from.size() > kChunk4) refuse(chunk + ": there are at most " + std::to_string(kChunk4));
-    if (to.size() < size4(from.size(), 0))
-        refuse("a part of " + std::to_string(to.size()) + " bytes does not fit " + chunk + ": it needs " +
-               std::to_string(size4(from.size(), 0)) + ", and 4 for each escape");
+    const uint32_t form = checked_bits(bits);
+    if (from.size() > kChunk)
+        refuse("a chunk of " + std::to_string(from.size()) + " weights: there are at most " + std::to_string(kChunk));
     nb::gil_scoped_release free;
-    return zipmoe::pack4(from.data(), from.size(), to.data(), to.size());
+    return zipmoe::pack(form, from.data(), from.size(), to.data(), to.size());
 }
 
 void unpack_exponents(nb::handle part, nb::handle exponents) {
     const Buffer from(part, Buffer::kRead), to(exponents, Buffer::kWrite);
-    Chunk4 chunk;
-    if (const std::string why = open4(from.data(), from.size(), chunk); !why.empty()) refuse(why);
+    Chunk chunk;
+    size_t used;
+    if (const std::string why = open(from.data(), from.size(), chunk, used); !why.empty()) refuse(why);
     if (chunk.weights != to.size())
         refuse("a chunk of " + std::to_string(chunk.weights) + " weights for " + std::to_string(to.size()) +
                " exponents");
     nb::gil_scoped_release free;
-    zipmoe::exponents4(chunk, to.data());
+    exponents_of(chunk, to.data());
 }
 
-void unpack_rows(const Packed4& weight, const WriteArray& out, int threads, size_t row) {
-    const Matrix4& from = weight.matrix();
+void unpack_rows(const Packed& weight, const WriteArray& out, int threads, size_t row) {
+    const PackedMatrix& from = weight.matrix();
     uint16_t* const to = words_of(out, "out");
     const size_t rows = out.shape(0), columns = out.shape(1), count = checked(threads);
     expect(columns == from.columns && row <= from.rows && rows <= from.rows - row, "out", zipmoe::shape_of(out),
@@ -75,9 +80,9 @@ void unpack_rows(const Packed4& weight, const WriteArray& out, int threads, size
     zipmoe::unpack(from, row, rows, to, count);
 }
 
-void linear4(const ReadArray& x, const Packed4& weight, const WriteArray& out, int threads) {
+void linear_packed(const ReadArray& x, const Packed& weight, const WriteArray& out, int threads) {
     const Matrix from = zipmoe::matrix(x, "x");
-    const Matrix4& w = weight.matrix();
+    const PackedMatrix& w = weight.matrix();
     uint16_t* const to = words_of(out, "out");
     const size_t count = checked(threads);
     expect(w.columns == from.columns, "weight", shape_of(w), "x", zipmoe::shape_of(x), "x is [m, K], weight [N, K]");
@@ -87,9 +92,9 @@ void linear4(const ReadArray& x, const Packed4& weight, const WriteArray& out, i
     zipmoe::linear(from, w, to, count);
 }
 
-Expert<Matrix4> expert_of(const ReadArray& x, const Packed4& gate_up, const Packed4& down, const WriteArray& out) {
+Expert<PackedMatrix> expert_of(const ReadArray& x, const Packed& gate_up, const Packed& down, const WriteArray& out) {
     const Matrix from = zipmoe::matrix(x, "x");
-    const Matrix4 &first = gate_up.matrix(), &last = down.matrix();
+    const PackedMatrix &first = gate_up.matrix(), &last = down.matrix();
     expect(first.columns == from.columns, "gate_up", shape_of(first), "x", zipmoe::shape_of(x),
            "x is [m, H], gate_up [2I, H]");
     expect(last.rows == from.columns, "down", shape_of(last), "x", zipmoe::shape_of(x), "x is [m, H], down [H, I]");
@@ -101,45 +106,46 @@ Expert<Matrix4> expert_of(const ReadArray& x, const Packed4& gate_up, const Pack
 }
 
 // Each a tuple (x, gate_up, down, out).
-void experts4(nb::list experts, int threads) {
+void experts(nb::list experts, int threads) {
     const size_t count = checked(threads);
-    std::vector<Expert<Matrix4>> all;
+    std::vector<Expert<PackedMatrix>> all;
     std::vector<std::pair<ReadArray, WriteArray>> held;
     for (nb::handle each : experts) {
         const auto one = nb::cast<nb::tuple>(each);
         if (one.size() != 4) refuse("an expert is (x, gate_up, down, out), and this has " + std::to_string(one.size()));
         const auto& [x, out] = held.emplace_back(nb::cast<ReadArray>(one[0], false), nb::cast<WriteArray>(one[3], false));
-        all.push_back(expert_of(x, nb::cast<const Packed4&>(one[1]), nb::cast<const Packed4&>(one[2]), out));
+        all.push_back(expert_of(x, nb::cast<const Packed&>(one[1]), nb::cast<const Packed&>(one[2]), out));
     }
     nb::gil_scoped_release free;
     feed_forward(all, count);
 }
 
-void expert4(const ReadArray& x, const Packed4& gate_up, const Packed4& down, const WriteArray& out, int threads) {
+void expert_packed(const ReadArray& x, const Packed& gate_up, const Packed& down, const WriteArray& out, int threads) {
     const size_t count = checked(threads);
-    const Expert<Matrix4> one = expert_of(x, gate_up, down, out);
+    const Expert<PackedMatrix> one = expert_of(x, gate_up, down, out);
     nb::gil_scoped_release free;
     feed_forward(std::vector{one}, count);
 }
 
 }  // namespace
 
-void define4(nb::module_& module) {
-    nb::class_<Packed4>(module, "Packed4")
+void define_packed(nb::module_& module) {
+    nb::class_<Packed>(module, "Packed")
         .def(nb::init<nb::handle, nb::handle, size_t, size_t, size_t>(), nb::arg("sign_mantissa"), nb::arg("parts"),
              nb::arg("first"), nb::arg("rows"), nb::arg("columns"))
-        .def_prop_ro("rows", [](const Packed4& self) { return self.matrix().rows; })
-        .def_prop_ro("columns", [](const Packed4& self) { return self.matrix().columns; });
-    module.def("size4", &size4, nb::arg("weights"), nb::arg("escapes") = 0);
-    module.def("pack4", &pack_chunk, nb::arg("exponents"), nb::arg("part"));
-    module.def("exponents4", &unpack_exponents, nb::arg("part"), nb::arg("exponents"));
-    module.def("unpack4", &unpack_rows, nb::arg("weight"), nb::arg("out").noconvert(), nb::arg("threads"),
+        .def_prop_ro("rows", [](const Packed& self) { return self.matrix().rows; })
+        .def_prop_ro("columns", [](const Packed& self) { return self.matrix().columns; });
+    module.def("most_bytes", [](int bits, size_t weights) { return most_bytes(checked_bits(bits), weights); },
+               nb::arg("bits"), nb::arg("weights"));
+    module.def("pack", &pack_chunk, nb::arg("bits"), nb::arg("exponents"), nb::arg("part"));
+    module.def("unpack_exponents", &unpack_exponents, nb::arg("part"), nb::arg("exponents"));
+    module.def("unpack", &unpack_rows, nb::arg("weight"), nb::arg("out").noconvert(), nb::arg("threads"),
                nb::arg("row") = 0);
-    module.def("linear4", &linear4, nb::arg("x").noconvert(), nb::arg("weight"), nb::arg("out").noconvert(),
+    module.def("linear", &linear_packed, nb::arg("x").noconvert(), nb::arg("weight"), nb::arg("out").noconvert(),
                nb::arg("threads"));
-    module.def("experts4", &experts4, nb::arg("experts"), nb::arg("threads"));
-    module.def("expert4", &expert4, nb::arg("x").noconvert(), nb::arg("gate_up"), nb::arg("down"),
+    module.def("expert", &expert_packed, nb::arg("x").noconvert(), nb::arg("gate_up"), nb::arg("down"),
                nb::arg("out").noconvert(), nb::arg("threads"));
+    module.def("experts", &experts, nb::arg("experts"), nb::arg("threads"));
 }
 
 }  // namespace zipmoe
