@@ -11,23 +11,22 @@ template <typename Level, size_t kRows, size_t kTokens>
 ZIPMOE_INLINE void block(const uint16_t* weight, size_t columns, const float* x, float* out, size_t stride) {
     const size_t width = whole_groups(columns);
     Sums<Level, kRows, kTokens> sums = {};
+    typename Level::Group words[kRows];
     size_t k = 0;
     for (; k + kGroup <= columns; k += kGroup) {
         repeat<kRows>([&](auto r) ZIPMOE_INLINED {
             prefetch(weight + (r + kRows) * columns + k);
-            typename Level::Group words;
-            Level::load(weight + r * columns + k, words);
-            add<Level>(sums[r], words, x + k, width);
+            Level::load(weight + r * columns + k, words[r]);
         });
+        add<Level, kRows, kTokens>(sums, words, x + k, width);
     }
     if (k < columns) {
         repeat<kRows>([&](auto r) ZIPMOE_INLINED {
             uint16_t last[kGroup] = {};
             std::memcpy(last, weight + r * columns + k, 2 * (columns - k));
-            typename Level::Group words;
-            Level::load(last, words);
-            add<Level>(sums[r], words, x + k, width);
+            Level::load(last, words[r]);
         });
+        add<Level, kRows, kTokens>(sums, words, x + k, width);
     }
     store<Level, kRows, kTokens>(sums, out, stride);
 }

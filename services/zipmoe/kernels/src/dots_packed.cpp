@@ -19,15 +19,15 @@ ZIPMOE_INLINE void block(const uint8_t* sign_mantissa, const uint8_t* exponents,
     const size_t width = whole_groups(columns);
     Sums<Level, kRows, kTokens> sums = {};
     size_t k = 0;
+    typename Level::Group words[kRows];
     for (; k + 2 * kGroup <= columns; k += 2 * kGroup) {
-        repeat<kRows>([&](auto r) ZIPMOE_INLINED {
-            const size_t at = r * columns + k;
-            prefetch(sign_mantissa + kBand * columns + at);
-            repeat<2>([&](auto half) ZIPMOE_INLINED {
-                typename Level::Group words;
-                Level::join(sign_mantissa + at + half * kGroup, exponents + at + half * kGroup, words);
-                add<Level>(sums[r], words, x + k + half * kGroup, width);
+        repeat<kRows>([&](auto r) ZIPMOE_INLINED { prefetch(sign_mantissa + (kBand + r) * columns + k); });
+        repeat<2>([&](auto half) ZIPMOE_INLINED {
+            const size_t at = k + half * kGroup;
+            repeat<kRows>([&](auto r) ZIPMOE_INLINED {
+                Level::join(sign_mantissa + r * columns + at, exponents + r * columns + at, words[r]);
             });
+            add<Level, kRows, kTokens>(sums, words, x + at, width);
         });
     }
     for (; k < columns; k += kGroup) {
@@ -36,10 +36,9 @@ ZIPMOE_INLINE void block(const uint8_t* sign_mantissa, const uint8_t* exponents,
             const size_t count = std::min(kGroup, columns - k);
             std::memcpy(s, sign_mantissa + r * columns + k, count);
             std::memcpy(e, exponents + r * columns + k, count);
-            typename Level::Group words;
-            Level::join(s, e, words);
-            add<Level>(sums[r], words, x + k, width);
+            Level::join(s, e, words[r]);
         });
+        add<Level, kRows, kTokens>(sums, words, x + k, width);
     }
     store<Level, kRows, kTokens>(sums, out, stride);
 }

@@ -11,21 +11,22 @@ namespace zipmoe {
 template <typename Level, size_t kRows, size_t kTokens>
 using Sums = typename Level::Floats[kRows][kTokens];
 
-// Add a group of weights of one row, times the tokens.
-template <typename Level, size_t kTokens>
-ZIPMOE_INLINE void add(typename Level::Floats (&sums)[kTokens], const typename Level::Group& group, const float* x,
+// Add a group of weights of each row, times the tokens. Activations are loaded once for all rows.
+template <typename Level, size_t kRows, size_t kTokens>
+ZIPMOE_INLINE void add(Sums<Level, kRows, kTokens>& sums, const typename Level::Group (&groups)[kRows], const float* x,
                        size_t width) {
     using Floats = typename Level::Floats;
     using Pairs = typename Level::Pairs;
     repeat<Level::kCount>([&](auto i) ZIPMOE_INLINED {
-        const auto words = (Pairs)group[i];
-        const auto low = (Floats)(words << 16), high = (Floats)(words & 0xFFFF0000u);
         repeat<kTokens>([&](auto t) ZIPMOE_INLINED {
             Floats even, odd;
             std::memcpy(&even, x + t * width + 2 * i * Level::kLanes, sizeof even);
             std::memcpy(&odd, x + t * width + (2 * i + 1) * Level::kLanes, sizeof odd);
-            sums[t] += low * even;
-            sums[t] += high * odd;
+            repeat<kRows>([&](auto r) ZIPMOE_INLINED {
+                const auto words = (Pairs)groups[r][i];
+                sums[r][t] += (Floats)(words << 16) * even;
+                sums[r][t] += (Floats)(words & 0xFFFF0000u) * odd;
+            });
         });
     });
 }
