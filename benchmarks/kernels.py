@@ -27,7 +27,7 @@ from zipmoe.pack.blob import CODE_BITS, padded
 RESULT = Path(__file__).parent / "results" / "kernels.json"
 SHAPES = ((2048, 1024), (2048, 1408))  # hidden, inner: of OLMoE; of DeepSeek-V2-Lite and Qwen1.5-MoE
 BYTES = 1 << 30  # of packed experts
-ROUNDS, CHUNK = 15, 1 << 20
+ROUNDS, CHUNK = 25, 1 << 20
 REST_SECONDS = 0.005  # torch's idle threads spin for about a millisecond, ours for some microseconds
 BATCH = 16  # experts a round: short, so that both see the same machine
 TILE = 256  # rows that are unpacked at once for many tokens

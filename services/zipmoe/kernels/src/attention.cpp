@@ -60,10 +60,12 @@ void attend(const uint16_t* query, size_t rows, size_t heads, const Seen& seen, 
             size_t threads) {
     const size_t width = seen.width, stride = seen.heads * width, shared = heads / seen.heads;
     const bool worth = rows * heads * seen.positions * width >= kWorthSharing;
-    ThreadPool::instance().run(rows * heads, worth ? threads : 1, [&](size_t at) {
-        const size_t row = at / heads, head = at % heads, from = head / shared * width;
-        attend_head(query + at * width, seen.keys + from, seen.values + from, stride,
-                    seen.positions - rows + row + 1, width, scale, out + at * width);
+    ThreadPool::instance().run(rows * heads, worth ? threads : 1, [&](size_t at, size_t last) {
+        for (; at < last; ++at) {
+            const size_t row = at / heads, head = at % heads, from = head / shared * width;
+            attend_head(query + at * width, seen.keys + from, seen.values + from, stride,
+                        seen.positions - rows + row + 1, width, scale, out + at * width);
+        }
     });
 }
 

@@ -67,9 +67,9 @@ public:
             const Chunk& chunk = run_.chunks[at_ / kChunk];
             const size_t from = at_ % kChunk, count = std::min(n - done, kChunk - from);
             if (chunk.bits == Form4::kBits) {
-                expand<Level, Form4>(chunk, from, from + count, n, out + done);
+                expand<Level, Form4>(chunk, from, from + count, 2 * n, out + done);
             } else {
-                expand<Level, Form3>(chunk, from, from + count, n, out + done);
+                expand<Level, Form3>(chunk, from, from + count, 2 * n, out + done);
             }
             patch(chunk, from, from + count, out + done);
             done += count;
@@ -80,7 +80,7 @@ public:
 
 private:
     // Weights [from, to) of a chunk to `out`, and what is in front of and behind them in their blocks there. What
-    // follows by `ahead` weights is asked for early.
+    // follows by `ahead` weights is asked for early: two bands, because a band of codes is read in a moment.
     template <typename Level, typename Form>
     ZIPMOE_INLINE static void expand(const Chunk& chunk, size_t from, size_t to, size_t ahead, uint8_t* out) {
         size_t block = from / Form::kWeights;

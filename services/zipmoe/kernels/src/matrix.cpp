@@ -15,6 +15,9 @@ namespace {
 // Rows that are multiplied before their sums are rounded and stored: their sums stay in the nearest cache.
 constexpr size_t kTile = 64;
 
+// Rows that one thread takes at least: few, so that none waits long for the last.
+constexpr size_t kShare = 16;
+
 using Activations = std::vector<float>;
 
 // Where column k lies in its row of activations.
@@ -31,16 +34,20 @@ Activations widened(Matrix x) {
     return wide;
 }
 
-// Call act(part, first row, number of rows) for tiles of so many rows as each part has, on up to `threads` threads. A sum
-// is made by one thread and in one order, so the bits do not depend on how many there are.
+// Call act(part, first row, number of rows <= kTile) for all rows of parts that have so many, on up to `threads` threads.
+// A sum is made by one thread and in one order, so the bits do not depend on how many there are.
 template <typename Act>
 void for_tiles(const std::vector<size_t>& rows, size_t threads, Act&& act) {
-    std::vector<size_t> ends;  // of the parts, in tiles
-    for (const size_t count : rows) ends.push_back((ends.empty() ? 0 : ends.back()) + (count + kTile - 1) / kTile);
-    ThreadPool::instance().run(ends.back(), threads, [&](size_t tile) {
-        const auto part = static_cast<size_t>(std::upper_bound(ends.begin(), ends.end(), tile) - ends.begin());
-        const size_t row = (tile - (part ? ends[part - 1] : 0)) * kTile;
-        act(part, row, std::min(kTile, rows[part] - row));
+    std::vector<size_t> ends;  // of the parts, in shares
+    for (const size_t count : rows) ends.push_back((ends.empty() ? 0 : ends.back()) + (count + kShare - 1) / kShare);
+    ThreadPool::instance().run(ends.back(), threads, [&](size_t at, size_t last) {
+        auto part = static_cast<size_t>(std::upper_bound(ends.begin(), ends.end(), at) - ends.begin());
+        for (; at < last; ++part) {
+            size_t row = (at - (part ? ends[part - 1] : 0)) * kShare;
+            const size_t end = std::min(rows[part], row + (last - at) * kShare);
+            for (; row < end; row += kTile) act(part, row, std::min(kTile, end - row));
+            at = ends[part];
+        }
     });
 }
 

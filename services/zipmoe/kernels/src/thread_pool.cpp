@@ -49,6 +49,8 @@ void ThreadPool::share(size_t tiles, size_t threads, Call call, void* job) {
     }
     call_ = call;
     job_ = job;
+    tiles_ = static_cast<uint32_t>(tiles);
+    threads_.store(static_cast<uint32_t>(threads), std::memory_order_relaxed);
     unfinished_.store(static_cast<uint32_t>(tiles), std::memory_order_relaxed);
     untaken_.store(static_cast<uint32_t>(tiles), std::memory_order_release);
     for (size_t i = 0; i + 1 < std::min(threads, tiles); ++i) {
@@ -67,13 +69,16 @@ void ThreadPool::serve(Worker& worker) {
     }
 }
 
+// Half of a fair share at once, in the order of the tiles: what one thread multiplies lies side by side in memory, so
+// that what it asks for early is what it needs; and the last shares are single tiles, so that all end together.
 void ThreadPool::take_tiles() {
-    uint32_t left = untaken_.load(std::memory_order_acquire);
-    while (left > 0) {
-        if (!untaken_.compare_exchange_weak(left, left - 1, std::memory_order_acq_rel)) continue;
-        call_(job_, --left);
-        if (unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1) unfinished_.notify_one();
-        left = untaken_.load(std::memory_order_acquire);
+    for (;;) {
+        uint32_t left = untaken_.load(std::memory_order_acquire);
+        if (left == 0) return;
+        const uint32_t taken = std::max(1u, left / (2 * threads_.load(std::memory_order_relaxed)));
+        if (!untaken_.compare_exchange_weak(left, left - taken, std::memory_order_acq_rel)) continue;
+        call_(job_, tiles_ - left, tiles_ - left + taken);
+        if (unfinished_.fetch_sub(taken, std::memory_order_acq_rel) == taken) unfinished_.notify_one();
     }
 }
 

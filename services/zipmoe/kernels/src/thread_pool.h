@@ -11,8 +11,8 @@ namespace zipmoe {
 
 // A few threads that wait for the next job, first spinning for some microseconds, then asleep.
 //
-// - A job is a number of tiles; whoever is free takes the next. So a thread that wakes late, because something else has
-//   its core, costs nothing: the caller, who takes part, has done its share. The caller waits for tiles, not threads.
+// - A job is a number of tiles; whoever is free takes the next few. So a thread that wakes late, because something else
+//   has its core, costs nothing: the caller, who takes part, does its share. The caller waits for tiles, not threads.
 // - With one thread the caller does all, and no thread is started.
 // - Threads start when they are first needed and live as long as the process; a forked child starts its own.
 // - Callers on several threads take turns.
@@ -22,20 +22,21 @@ public:
 
     static ThreadPool& instance();
 
-    // Call act(tile) once for every tile in [0, tiles), on up to `threads` threads; return when all are done.
-    // `act` must not throw. threads <= kMost.
+    // Call act(first, last) for ranges that together are [0, tiles), on up to `threads` threads; return when all are
+    // done. `act` must not throw. threads <= kMost.
     template <typename Act>
     void run(size_t tiles, size_t threads, Act&& act) {
         if (threads == 1 || tiles == 1) {
-            for (size_t tile = 0; tile < tiles; ++tile) act(tile);
+            act(size_t{0}, tiles);
         } else {
             using Plain = std::remove_reference_t<Act>;
-            share(tiles, threads, [](void* job, size_t tile) { (*static_cast<Plain*>(job))(tile); }, &act);
+            const Call call = [](void* job, size_t first, size_t last) { (*static_cast<Plain*>(job))(first, last); };
+            share(tiles, threads, call, &act);
         }
     }
 
 private:
-    using Call = void (*)(void* job, size_t tile);
+    using Call = void (*)(void* job, size_t first, size_t last);
 
     struct Worker {
         std::atomic<uint32_t> turn{0};
@@ -50,6 +51,8 @@ private:
     // Of the current job. Read only between taking a tile and finishing it, and `share` does not return before then.
     Call call_ = nullptr;
     void* job_ = nullptr;
+    uint32_t tiles_ = 0;
+    std::atomic<uint32_t> threads_{1};  // a guess at a fair share, so also read by who comes late
     std::atomic<uint32_t> untaken_{0};
     std::atomic<uint32_t> unfinished_{0};
 };
