@@ -21,7 +21,9 @@ ZIPMOE_INLINE void block(const uint8_t* sign_mantissa, const uint8_t* exponents,
     size_t k = 0;
     typename Level::Group words[kRows];
     for (; k + 2 * kGroup <= columns; k += 2 * kGroup) {
-        repeat<kRows>([&](auto r) ZIPMOE_INLINED { prefetch(sign_mantissa + (kBand + r) * columns + k); });
+        repeat<kRows>([&](auto r) ZIPMOE_INLINED {
+            prefetch(sign_mantissa + kBand * columns + kRows * k + r * 2 * kGroup);
+        });
         repeat<2>([&](auto half) ZIPMOE_INLINED {
             const size_t at = k + half * kGroup;
             repeat<kRows>([&](auto r) ZIPMOE_INLINED {
