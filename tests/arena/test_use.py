@@ -1,4 +1,4 @@
-"""UseTable: counts every use, and a decode use weighs half after HALF_LIFE steps."""
+"""UseTable: counts every use, and a decode use weighs half after its half-lives."""
 
 import pytest
 from hypothesis import given
@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tests.arena.shapes import header
 from zipmoe.arena.layout import Header
-from zipmoe.arena.use import HALF_LIFE, Use, UseTable
+from zipmoe.arena.use import HABIT_HALF_LIFE, RECENT_HALF_LIFE, Use, UseTable
 
 HEADER = header(3)
 
@@ -20,37 +20,38 @@ def steps(use: UseTable, count: int) -> None:
         use.advance()
 
 
-def test_heat_halves_in_a_half_life() -> None:
+def test_a_use_counts_half_after_its_half_lives() -> None:
     use = table()
-    use.decoded(3, 0.8)
-    steps(use, int(HALF_LIFE))
-    assert use.read(3).heat(use.step()) == pytest.approx(0.4)
-    steps(use, int(HALF_LIFE))
-    assert use.read(3).heat(use.step()) == pytest.approx(0.2)
+    use.decoded(3)
+    steps(use, int(RECENT_HALF_LIFE))
+    assert use.read(3).aged(use.step())[0] == pytest.approx(0.5)
+    steps(use, int(HABIT_HALF_LIFE - RECENT_HALF_LIFE))
+    assert use.read(3).aged(use.step())[1] == pytest.approx(0.5)
 
 
-def test_a_use_adds_to_the_heat_that_is_left() -> None:
+def test_a_use_adds_to_what_is_left() -> None:
     use = table()
-    use.decoded(3, 0.8)
-    steps(use, int(HALF_LIFE))
-    use.decoded(3, 0.5)
+    use.decoded(3)
+    steps(use, int(RECENT_HALF_LIFE))
+    use.decoded(3)
     found = use.read(3)
-    assert (found.count, found.step) == (2, HALF_LIFE)
-    assert found.mass == pytest.approx(0.9)
+    assert (found.count, found.step) == (2, RECENT_HALF_LIFE)
+    assert found.recent == pytest.approx(1.5)
+    assert found.habit == pytest.approx(1 + 2 ** (-RECENT_HALF_LIFE / HABIT_HALF_LIFE))
 
 
-def test_a_prefill_counts_and_does_not_heat() -> None:
+def test_a_prefill_counts_and_is_no_use_while_decoding() -> None:
     use = table()
-    use.decoded(3, 0.8)
+    use.decoded(3)
     steps(use, 5)
     use.prefilled(3, 7.5)
-    assert use.read(3) == Use(2, 0, 0.8, 7.5)
+    assert use.read(3) == Use(2, 0, 1.0, 1.0, 7.5)
     use.prefilled(3, 1.5)
     assert use.read(3).prompt == 1.5
 
 
-def test_heat_never_grows_for_a_clock_that_lags_behind() -> None:
-    assert Use(1, 100, 0.5, 0.0).heat(99) == 0.5
+def test_nothing_grows_for_a_clock_that_lags_behind() -> None:
+    assert Use(1, 100, 0.5, 0.25).aged(99) == (0.5, 0.25)
 
 
 @given(st.lists(st.tuples(st.sampled_from(["advance", "decoded", "prefilled"]), st.integers(0, HEADER.records - 1))))
@@ -60,7 +61,7 @@ def test_counts_and_the_clock_are_exact(acts: list[tuple[str, int]]) -> None:
         if act == "advance":
             use.advance()
         else:
-            getattr(use, act)(expert, 1.0)
+            use.decoded(expert) if act == "decoded" else use.prefilled(expert, 1.0)
     used = [expert for act, expert in acts if act != "advance"]
     assert use.total() == len(used)
     assert use.step() == len(acts) - len(used)
@@ -74,8 +75,8 @@ def test_inference_writes_what_the_scheduler_reads() -> None:
     mine = memory[HEADER.use_offset : HEADER.use_offset + HEADER.use_bytes]
     inference, scheduler = UseTable(mine, HEADER, start=HEADER.use_offset), UseTable(memory, HEADER)
     inference.advance()
-    inference.decoded(HEADER.records - 1, 0.25)
-    assert scheduler.read(HEADER.records - 1) == Use(1, 1, 0.25, 0.0)
+    inference.decoded(HEADER.records - 1)
+    assert scheduler.read(HEADER.records - 1) == Use(1, 1, 1.0, 1.0)
     assert (scheduler.step(), scheduler.total()) == (1, 1)
     assert not any(memory[: HEADER.use_offset])
     assert not any(memory[HEADER.slots_offset :])

@@ -14,7 +14,7 @@ from zipmoe.arena.arena import Arena
 from zipmoe.arena.directory import Directory
 from zipmoe.arena.leases import Leases
 from zipmoe.arena.use import UseTable
-from zipmoe.scheduler import slots as module
+from zipmoe.scheduler import ranking as module
 from zipmoe.scheduler.__main__ import attach
 from zipmoe.scheduler.policy import Phase, victims
 from zipmoe.scheduler.scheduler import Scheduler
@@ -47,7 +47,10 @@ class Scene:
         with self.leased(expert) as offset:
             length = self.arena.header.slot_bytes
             assert self.arena.memory[offset : offset + length].tobytes() == pattern(expert, length)
-            (self.use.prefilled if phase is Phase.PREFILL else self.use.decoded)(expert, 1.0)
+            if phase is Phase.PREFILL:
+                self.use.prefilled(expert, 1.0)
+            else:
+                self.use.decoded(expert)
 
     @contextmanager
     def leased(self, expert: int) -> Iterator[int]:

@@ -9,9 +9,9 @@ from xxhash import xxh3_64_intdigest
 from zipmoe.errors import StaleEpoch
 
 PAGE: Final = 4096
-LAYOUT_VERSION: Final = 2
+LAYOUT_VERSION: Final = 3
 RECORD_BYTES: Final = 64
-USE_BYTES: Final = 32
+USE_BYTES: Final = 40
 
 _MAGIC: Final = b"ZIPMOE\x00A"
 _HEADER: Final = struct.Struct("<8sIIIIQQQQ32s")

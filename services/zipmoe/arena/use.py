@@ -3,33 +3,35 @@
 Read without a lock, a record may be torn: it only weighs a choice, it never decides what is true.
 """
 
-import math
 import struct
 from dataclasses import dataclass
 from typing import Final
 
 from zipmoe.arena.layout import USE_BYTES, Header
 
-# Decode steps after which a use counts half: the span in which a running text comes back to an expert.
-HALF_LIFE: Final = 8.0
+# Decode steps after which a use counts half. A text comes back to an expert within a token or two, or because it is
+# popular with the model or the subject: the second is seen over a hundred tokens only.
+RECENT_HALF_LIFE: Final = 2.0
+HABIT_HALF_LIFE: Final = 128.0
 
 _CLOCK: Final = struct.Struct("<QQ")
-_USE: Final = struct.Struct("<QQdd")
+_USE: Final = struct.Struct("<QQddd")
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """`count` of all leases taken to multiply with it, `step` of the last one while decoding (0: none), `mass`: ageing
-    sum of gate weights at that step, `prompt`: gate weights summed over the prompt chunk prefilled last."""
+    """`count` of all leases taken to multiply with it, `step` of the last one while decoding (0: none), `recent` and
+    `habit`: ageing counts of those at that step, `prompt`: gate weights summed over the prompt chunk prefilled last."""
 
-    count: int
-    step: int
-    mass: float
-    prompt: float
+    count: int = 0
+    step: int = 0
+    recent: float = 0.0
+    habit: float = 0.0
+    prompt: float = 0.0
 
-    def heat(self, now: int) -> float:
-        """The gate mass as it weighs `now`, in decode steps."""
-        return _aged(self.mass, now - self.step)
+    def aged(self, now: int) -> tuple[float, float]:
+        """`recent` and `habit` as they are `now`, in decode steps."""
+        return _aged(self.recent, self.habit, now - self.step)
 
 
 class UseTable:
@@ -54,19 +56,19 @@ class UseTable:
     def read(self, expert: int) -> Use:
         return Use(*_USE.unpack_from(self._memory, self._place(expert)))
 
-    def decoded(self, expert: int, weight: float) -> None:
-        """Counts a use by decoding sequences, with the gate weights they gave it. On the hot path."""
-        place = self._place(expert)
-        count, last, mass, prompt = _USE.unpack_from(self._memory, place)
-        now = self._count()
-        _USE.pack_into(self._memory, place, count + 1, now, _aged(mass, now - last) + weight, prompt)
+    def decoded(self, expert: int) -> None:
+        """Counts a use by decoding sequences. On the hot path."""
+        place, now = self._place(expert), self._count()
+        count, last, recent, habit, prompt = _USE.unpack_from(self._memory, place)
+        recent, habit = _aged(recent, habit, now - last)
+        _USE.pack_into(self._memory, place, count + 1, now, recent + 1, habit + 1, prompt)
 
     def prefilled(self, expert: int, weight: float) -> None:
-        """Counts a use by a chunk of a prompt."""
+        """Counts a use by a chunk of a prompt, with the gate weights it gave the expert."""
         place = self._place(expert)
-        count, last, mass, _ = _USE.unpack_from(self._memory, place)
         self._count()
-        _USE.pack_into(self._memory, place, count + 1, last, mass, weight)
+        count, last, recent, habit, _ = _USE.unpack_from(self._memory, place)
+        _USE.pack_into(self._memory, place, count + 1, last, recent, habit, weight)
 
     def _count(self) -> int:
         """Adds a use to the clock; returns the present step."""
@@ -78,5 +80,6 @@ class UseTable:
         return self._first + (1 + expert) * USE_BYTES
 
 
-def _aged(mass: float, steps: int) -> float:
-    return mass * math.exp2(-max(0, steps) / HALF_LIFE)
+def _aged(recent: float, habit: float, steps: int) -> tuple[float, float]:
+    steps = max(0, steps)
+    return recent * 2.0 ** (-steps / RECENT_HALF_LIFE), habit * 2.0 ** (-steps / HABIT_HALF_LIFE)

@@ -150,6 +150,28 @@ def synth(
         run_synth(like, layers, seed, out)
 
 
+@cli.command()
+def simulate(
+    like: Annotated[str, typer.Option(help="olmoe-1b-7b or deepseek-v2-lite.", metavar="MODEL")] = "olmoe-1b-7b",
+    memory: Annotated[
+        list[float], typer.Option(help="Memory for experts, in percent of them in BF16. May be given again.", min=1)
+    ] = [25, 40, 60, 80],  # noqa: B006
+    layers: Annotated[int, typer.Option(help="Layers: more take longer, and say the same.", min=1)] = 4,
+    tokens: Annotated[int, typer.Option(help="Tokens to decode, in requests of a hundred.", min=100)] = 600,
+    bits: Annotated[float, typer.Option(help="Bits of a weight, in memory and on disk.", min=8, max=16)] = 11.2,
+    disk: Annotated[float, typer.Option(help="GB/s that the disk reads.", min=0.001)] = 1.0,
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal routing.", min=0)] = 0,
+) -> None:
+    """Judge cache policies in seconds: what each would read from disk, on routing like that of real models.
+
+    The policies are the scheduler's own code. Real is how unequally experts are used, over all requests and within one,
+    and how many of its experts a token shares with the one before; the rest of the routing is chance.
+    """
+    from zipmoe.cli.simulate import simulate
+
+    simulate(like, [share / 100 for share in memory], layers, tokens, bits, disk, seed)
+
+
 def app() -> None:
     """The command's entry. An error that is a person's act is one line and exit code 1."""
     try:

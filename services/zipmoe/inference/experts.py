@@ -89,7 +89,6 @@ class Experts:
         here, missing = list[int](), list[int]()
         for number in numbers:
             (here if self._directory.resident_offset(number) else missing).append(number)
-        used = self.use.decoded if decoding else self.use.prefilled
         self._count(uses=len(numbers))
         while here or missing:
             if missing:
@@ -105,7 +104,10 @@ class Experts:
                                 continue
                             leased.append(number)
                             found.append((number - first, weights))
-                            used(number, numbers[number])
+                            if decoding:
+                                self.use.decoded(number)
+                            else:
+                                self.use.prefilled(number, numbers[number])
                         if found:
                             yield found
                     finally:

@@ -15,7 +15,8 @@ from zipmoe.arena.directory import Directory
 from zipmoe.arena.layout import Header, Pool
 from zipmoe.arena.leases import Leases
 from zipmoe.arena.use import UseTable
-from zipmoe.scheduler.policy import Phase, victims
+from zipmoe.scheduler.policy import Phase
+from zipmoe.scheduler.ranking import Ranking
 from zipmoe.scheduler.residency import Residency
 from zipmoe.scheduler.store_client import Slot
 
@@ -32,6 +33,7 @@ class Slots:
         self._header = header
         self._directory = directory
         self._leases = leases
+        self._ranking = Ranking(use)
         self._granted: dict[int, tuple[int, float]] = {}
 
     async def adopt(self) -> None:
@@ -77,17 +79,16 @@ class Slots:
     def _evict(self, count: int, phase: Phase) -> None:
         """Makes up to `count` resident experts absent, as far as policy allows and nobody holds a lease."""
         kept = {expert for expert in list(self._granted) if self._kept(expert)}
-        uses = {expert: self.use.read(expert) for expert in self.residency.resident if expert not in kept}
         spare = self.residency.free + len(self.residency.loading) + len(kept)
-        for expert in victims(uses, self.use.step(), phase, spare):
-            if not count:
-                break
+        for expert in self._ranking.victims(self.residency.resident, kept, phase, spare):
             with self._leases.claimed(expert) as claimed:
                 if claimed:
                     self._directory.withdraw(expert)
                     self.residency.evict(expert)
                     self.evictions += 1
                     count -= 1
+            if not count:
+                break
 
     def _kept(self, expert: int) -> bool:
         """Granted, and its acquirer has not yet used it."""
