@@ -22,7 +22,7 @@ def steps(use: UseTable, count: int) -> None:
 
 def test_a_use_counts_half_after_its_half_lives() -> None:
     use = table()
-    use.decoded(3)
+    use.decoded([3])
     steps(use, int(RECENT_HALF_LIFE))
     assert use.read(3).aged(use.step())[0] == pytest.approx(0.5)
     steps(use, int(HABIT_HALF_LIFE - RECENT_HALF_LIFE))
@@ -31,9 +31,9 @@ def test_a_use_counts_half_after_its_half_lives() -> None:
 
 def test_a_use_adds_to_what_is_left() -> None:
     use = table()
-    use.decoded(3)
+    use.decoded([3])
     steps(use, int(RECENT_HALF_LIFE))
-    use.decoded(3)
+    use.decoded([3])
     found = use.read(3)
     assert (found.count, found.step) == (2, RECENT_HALF_LIFE)
     assert found.recent == pytest.approx(1.5)
@@ -42,11 +42,11 @@ def test_a_use_adds_to_what_is_left() -> None:
 
 def test_a_prefill_counts_and_is_no_use_while_decoding() -> None:
     use = table()
-    use.decoded(3)
+    use.decoded([3])
     steps(use, 5)
-    use.prefilled(3, 7.5)
+    use.prefilled({3: 7.5})
     assert use.read(3) == Use(2, 0, 1.0, 1.0, 7.5)
-    use.prefilled(3, 1.5)
+    use.prefilled({3: 1.5})
     assert use.read(3).prompt == 1.5
 
 
@@ -61,7 +61,7 @@ def test_counts_and_the_clock_are_exact(acts: list[tuple[str, int]]) -> None:
         if act == "advance":
             use.advance()
         else:
-            use.decoded(expert) if act == "decoded" else use.prefilled(expert, 1.0)
+            use.decoded([expert]) if act == "decoded" else use.prefilled({expert: 1.0})
     used = [expert for act, expert in acts if act != "advance"]
     assert use.total() == len(used)
     assert use.step() == len(acts) - len(used)
@@ -75,7 +75,7 @@ def test_inference_writes_what_the_scheduler_reads() -> None:
     mine = memory[HEADER.use_offset : HEADER.use_offset + HEADER.use_bytes]
     inference, scheduler = UseTable(mine, HEADER, start=HEADER.use_offset), UseTable(memory, HEADER)
     inference.advance()
-    inference.decoded(HEADER.records - 1)
+    inference.decoded([HEADER.records - 1])
     assert scheduler.read(HEADER.records - 1) == Use(1, 1, 1.0, 1.0)
     assert (scheduler.step(), scheduler.total()) == (1, 1)
     assert not any(memory[: HEADER.use_offset])

@@ -48,9 +48,9 @@ class Scene:
             length = self.arena.header.slot_bytes
             assert self.arena.memory[offset : offset + length].tobytes() == pattern(expert, length)
             if phase is Phase.PREFILL:
-                self.use.prefilled(expert, 1.0)
+                self.use.prefilled({expert: 1.0})
             else:
-                self.use.decoded(expert)
+                self.use.decoded([expert])
 
     @contextmanager
     def leased(self, expert: int) -> Iterator[int]:

@@ -20,8 +20,7 @@ def use() -> UseTable:
     table = UseTable(memoryview(bytearray(HEADER.size)), HEADER)
     for step in range(6):
         table.advance()
-        for expert in range(step, 6):
-            table.decoded(expert)
+        table.decoded(range(step, 6))
     table.advance()
     return table
 
@@ -50,7 +49,7 @@ def test_it_goes_on_where_it_was_left(use: UseTable, monkeypatch: pytest.MonkeyP
 def test_who_was_used_since_is_passed_over(use: UseTable) -> None:
     made = Ranking(use)
     assert coldest(made, set(range(6)), 1) == [0]
-    use.decoded(1)
+    use.decoded([1])
     assert coldest(made, {1, 2, 3}, 2) == [2, 3]
     assert coldest(made, {1}, 1) == [1]
 

@@ -4,6 +4,7 @@ Read without a lock, a record may be torn: it only weighs a choice, it never dec
 """
 
 import struct
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -56,24 +57,27 @@ class UseTable:
     def read(self, expert: int) -> Use:
         return Use(*_USE.unpack_from(self._memory, self._place(expert)))
 
-    def decoded(self, expert: int) -> None:
-        """Counts a use by decoding sequences. On the hot path."""
-        place, now = self._place(expert), self._count()
-        count, last, recent, habit, prompt = _USE.unpack_from(self._memory, place)
-        recent, habit = _aged(recent, habit, now - last)
-        _USE.pack_into(self._memory, place, count + 1, now, recent + 1, habit + 1, prompt)
+    def decoded(self, experts: Collection[int]) -> None:
+        """Counts a use of each by decoding sequences. On the hot path."""
+        now = self._count(len(experts))
+        for expert in experts:
+            place = self._place(expert)
+            count, last, recent, habit, prompt = _USE.unpack_from(self._memory, place)
+            recent, habit = _aged(recent, habit, now - last)
+            _USE.pack_into(self._memory, place, count + 1, now, recent + 1, habit + 1, prompt)
 
-    def prefilled(self, expert: int, weight: float) -> None:
-        """Counts a use by a chunk of a prompt, with the gate weights it gave the expert."""
-        place = self._place(expert)
-        self._count()
-        count, last, recent, habit, _ = _USE.unpack_from(self._memory, place)
-        _USE.pack_into(self._memory, place, count + 1, last, recent, habit, weight)
+    def prefilled(self, weights: Mapping[int, float]) -> None:
+        """Counts a use of each by a chunk of a prompt, with the gate weights that it gave the expert."""
+        self._count(len(weights))
+        for expert, weight in weights.items():
+            place = self._place(expert)
+            count, last, recent, habit, _ = _USE.unpack_from(self._memory, place)
+            _USE.pack_into(self._memory, place, count + 1, last, recent, habit, weight)
 
-    def _count(self) -> int:
-        """Adds a use to the clock; returns the present step."""
+    def _count(self, uses: int) -> int:
+        """Adds uses to the clock; returns the present step."""
         step, total = _CLOCK.unpack_from(self._memory, self._first)
-        _CLOCK.pack_into(self._memory, self._first, step, total + 1)
+        _CLOCK.pack_into(self._memory, self._first, step, total + uses)
         return int(step)
 
     def _place(self, expert: int) -> int:

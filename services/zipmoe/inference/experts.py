@@ -10,7 +10,7 @@ Everything here runs on the compute thread, except `resume` and `interrupt`.
 import asyncio
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Self
 
 import torch
@@ -53,7 +53,7 @@ class Experts:
         """To be made on the event loop that the client's calls shall run on."""
         header = arena.header
         self.header = header
-        self.counters = Counters()
+        self._uses = self._misses = self._calls = 0
         self.use = UseTable(arena.writable(header.use_offset, header.use_bytes), header, start=header.use_offset)
         self._directory = Directory(arena.memory, header)
         self._leases = Leases(arena.path)
@@ -65,6 +65,10 @@ class Experts:
         self._views: dict[int, tuple[int, ExpertWeights]] = {}
         self._acquisition: Acquisition | None = None
         self._interrupted = False
+
+    @property
+    def counters(self) -> Counters:
+        return Counters(self._uses, self._misses, self._calls)
 
     def resume(self) -> None:
         """Event loop, while the compute thread is idle: walks may go on."""
@@ -89,7 +93,7 @@ class Experts:
         here, missing = list[int](), list[int]()
         for number in numbers:
             (here if self._directory.resident_offset(number) else missing).append(number)
-        self._count(uses=len(numbers))
+        self._uses += len(numbers)
         while here or missing:
             if missing:
                 self._acquire(missing, decoding)
@@ -104,10 +108,10 @@ class Experts:
                                 continue
                             leased.append(number)
                             found.append((number - first, weights))
-                            if decoding:
-                                self.use.decoded(number)
-                            else:
-                                self.use.prefilled(number, numbers[number])
+                        if decoding:
+                            self.use.decoded(leased)
+                        else:
+                            self.use.prefilled({number: numbers[number] for number in leased})
                         if found:
                             yield found
                     finally:
@@ -159,7 +163,7 @@ class Experts:
         return PlainExpert(gate_up.view(2 * inner, hidden), down.view(hidden, inner))
 
     def _acquire(self, missing: list[int], decoding: bool) -> None:
-        self._count(misses=len(missing))
+        self._misses += len(missing)
         self._acquisition = Acquisition(
             self._client, self._loop, self.header.epoch, self.header.experts, prefill=not decoding
         )
@@ -168,12 +172,8 @@ class Experts:
     def _end_acquisition(self) -> None:
         if self._acquisition is not None:
             self._acquisition.end()
-            self._count(calls=self._acquisition.calls)
+            self._calls += self._acquisition.calls
             self._acquisition = None
-
-    def _count(self, uses: int = 0, misses: int = 0, calls: int = 0) -> None:
-        now = self.counters
-        self.counters = replace(now, uses=now.uses + uses, misses=now.misses + misses, calls=now.calls + calls)
 
     def _check_interrupted(self) -> None:
         if self._interrupted:

@@ -42,8 +42,8 @@ def replay(routing: Routing, slots: int, worth: Worth, warm: float = WARM) -> Re
                 others = {expert: use for expert, use in resident.items() if expert not in wanted}
                 for expert in victims(others, table.step(), Phase.DECODE, 0, worth)[:short]:
                     del resident[expert]
+            table.decoded(wanted)
             for expert in wanted:
-                table.decoded(expert)
                 resident[expert] = table.read(expert)
     return Replayed(routing.layers * routing.k, missed / (len(routing.chosen) - first))
 

@@ -12,7 +12,7 @@ namespace {
 
 constexpr size_t kLanes = 16;
 // Products for which another thread is worth waking.
-constexpr size_t kWorthSharing = 1 << 15;
+constexpr size_t kWorthSharing = 1 << 13;
 
 // scores[s] = query times the key of position s, keys `stride` words apart, in FP32.
 ZIPMOE_CLONES

@@ -3,13 +3,16 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <chrono>
 #include <thread>
 
 namespace zipmoe {
 namespace {
 
-// About as long as a layer's work between two matrices: a sleeper needs some 50 microseconds to wake.
-constexpr int kSpins = 2000;
+// About as long as a layer's work between two matrices, leases of experts included: a sleeper needs some 50 microseconds
+// to wake. In time, because a pause is 40 cycles on one processor and 140 on another.
+constexpr std::chrono::microseconds kAwake{150};
+constexpr int kPauses = 32;  // between two looks at the clock
 
 void relax() {
 #if defined(__x86_64__)
@@ -20,10 +23,13 @@ void relax() {
 }
 
 void wait_while(const std::atomic<uint32_t>& value, uint32_t old) {
-    for (int spin = 0; spin < kSpins; ++spin) {
-        if (value.load(std::memory_order_acquire) != old) return;
-        relax();
-    }
+    const auto asleep = std::chrono::steady_clock::now() + kAwake;
+    do {
+        for (int pause = 0; pause < kPauses; ++pause) {
+            if (value.load(std::memory_order_acquire) != old) return;
+            relax();
+        }
+    } while (std::chrono::steady_clock::now() < asleep);
     value.wait(old, std::memory_order_acquire);
 }
 
