@@ -31,12 +31,15 @@ BELOW: dict[str, tuple[str, ...]] = {
     ),
     # It writes what a pack is made of.
     "zipmoe.synth": ("zipmoe.errors", "zipmoe.pack"),
+    # It replays the scheduler's choices, on routing like that which a checkpoint is made to have.
+    "zipmoe.simulate": ("zipmoe.errors", "zipmoe.arena", "zipmoe.scheduler", "zipmoe.synth"),
     "zipmoe.cli": ("zipmoe",),
 }
 
 PURE = (
     "zipmoe.scheduler.policy",
     "zipmoe.scheduler.residency",
+    "zipmoe.simulate",
     "zipmoe.expert_store.size",
     "zipmoe.pack.codec",
     "zipmoe.arena.layout",
