@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from zipmoe.arena import arena
 from zipmoe.wire.places import Places
 
 COMMAND = str(Path(sys.executable).with_name("zipmoe"))
@@ -22,6 +23,8 @@ COMMAND = str(Path(sys.executable).with_name("zipmoe"))
 def run() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="zipmoe-", dir="/tmp") as folder:
         yield Path(folder)
+        # Who is killed leaves its arena, for the next one to find warm.
+        arena.remove(Places.under(Path(folder)).arena)
 
 
 @contextmanager
