@@ -29,6 +29,7 @@ proto: .venv/dev
 bench: .venv/peers
 	$(bin)/python -m benchmarks.kernels
 	$(bin)/python -m benchmarks.walk
+	$(bin)/python -m benchmarks.scheduler
 	$(bin)/python -m benchmarks.resident
 
 # llama.cpp, compiled for this machine: some ten minutes on two cores.

@@ -1,6 +1,6 @@
 """What policies would read from disk, on routing with the published statistics.
 
-    python -m benchmarks.scheduler          (make bench; some minutes)
+    python -m benchmarks.scheduler          (make bench)
 
 Prints what `zipmoe simulate` prints, for all sixteen layers of OLMoE-1B-7B, and writes results/scheduler.json: bytes
 read a token by the policy that serves, over those of LRU on BF16 slots, of LRU with the same slots, and of Belady, by

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from zipmoe import kernels
 from zipmoe.errors import InvalidRequest
+from zipmoe.pack.blob import CODE_BITS
 
 Bytes = bytes | bytearray | memoryview
 
@@ -110,8 +111,7 @@ CODECS: dict[str, Callable[[], Codec]] = {
     "raw": Raw,
     "zstd": Zstd,
     "lz4": Lz4,
-    "pack3": partial(Packed, 3),
-    "pack4": partial(Packed, 4),
+    **{f"pack{bits}": partial(Packed, bits) for bits in CODE_BITS},
 }
 
 

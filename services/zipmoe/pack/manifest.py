@@ -20,7 +20,7 @@ from zipmoe.pack.geometry import Geometry
 MANIFEST = "manifest"
 EXPERTS = "experts.bin"
 DENSE = "dense.bin"
-VERSION = 2
+VERSION = 3
 
 _MAGIC = b"ZIPMOEPK"
 _HEAD = struct.Struct("<8sIQ")

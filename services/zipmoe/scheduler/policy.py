@@ -1,8 +1,8 @@
 """Policy: who goes when a slot is needed. Pure: it looks at the use table's records and ranks; others act.
 
 While decoding, the expert goes first that is least likely to be wanted next: it was not used a moment ago, nor often
-lately. `zipmoe simulate` shows what that is worth beside policies that look at one thing only. To weigh a use by its
-gate does not help: on the demo model's routing it missed more with memory for 25 and for 40 % of the experts.
+lately. `zipmoe simulate` shows what that is worth beside policies that look at one thing only. A use counts whatever
+weight the gate gave it: an expert with a small one comes back as soon.
 
 A prefill touches nearly every expert once; were it treated alike, it would flush what running sequences need for each
 token (independent measurement on a comparable cache: requests 25-72 % slower). So it takes the slots of experts outside

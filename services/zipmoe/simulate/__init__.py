@@ -1,1 +1,1 @@
-"""Simulation: the scheduler's own choices on recorded or made-up routing, without processes, disks or waiting."""
+"""Simulation: the scheduler's own choices on made-up routing, without processes, disks or waiting."""

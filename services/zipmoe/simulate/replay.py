@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from zipmoe.arena.layout import USE_BYTES, Header
+from zipmoe.arena.layout import Header
 from zipmoe.arena.use import Use, UseTable
 from zipmoe.scheduler.policy import Phase, Worth, victims
 from zipmoe.simulate.routing import Routing
@@ -28,9 +28,8 @@ class Replayed:
 
 def replay(routing: Routing, slots: int, worth: Worth, warm: float = WARM) -> Replayed:
     """Under a policy of the scheduler's. A layer's own experts stay until it is done, so `slots` must be k at least."""
-    header = Header(routing.layers, routing.experts, 0, 0, 0, 0, 0, "")
-    records = (routing.layers * routing.experts + 1) * USE_BYTES
-    table = UseTable(memoryview(bytearray(records)), header, start=header.use_offset)
+    shape = Header(routing.layers, routing.experts, weights=0, bits=0, part=0, size=0, epoch=0, fingerprint="")
+    table = UseTable(memoryview(bytearray(shape.use_bytes)), shape, start=shape.use_offset)
     resident = dict[int, Use]()
     missed, first = 0, int(len(routing.chosen) * warm)
     for token, layers in enumerate(routing.numbered().tolist()):

@@ -1,4 +1,4 @@
-"""Routing: which experts the tokens of some requests want, one token after the other."""
+"""Routing: which experts the tokens of some requests want, one request after the other."""
 
 from dataclasses import dataclass
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from zipmoe.errors import InvalidRequest
+from zipmoe.synth.preset import preset
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,14 +17,14 @@ class Shape:
 
 
 # Nothing is published of OLMoE's routing. DeepSeek-V2-Lite has as many experts, and a token nearly as many of them.
-SHAPES = {
-    "olmoe-1b-7b": Shape(64, 8, 3 * 2048 * 1024, "DeepSeek-V2-Lite"),
-    "deepseek-v2-lite": Shape(64, 6, 3 * 2048 * 1408, "DeepSeek-V2-Lite"),
-}
+SHAPES = {"olmoe-1b-7b": "DeepSeek-V2-Lite", "deepseek-v2-lite": "DeepSeek-V2-Lite"}
 
 
 def shape(name: str) -> Shape:
     """By name. InvalidRequest if there is none of that name."""
     if name not in SHAPES:
         raise InvalidRequest(f"--like {name!r} is not known; known are: {', '.join(SHAPES)}")
-    return SHAPES[name]
+    config = preset(name).config
+    experts = config.get("num_experts") or config["n_routed_experts"]
+    inner = config.get("moe_intermediate_size") or config["intermediate_size"]
+    return Shape(experts, config["num_experts_per_tok"], 3 * config["hidden_size"] * inner, SHAPES[name])
