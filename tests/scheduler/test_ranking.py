@@ -8,7 +8,7 @@ import pytest
 from tests.arena.shapes import header
 from zipmoe.arena.use import Use, UseTable
 from zipmoe.scheduler import ranking
-from zipmoe.scheduler.policy import Phase, victims
+from zipmoe.scheduler.policy import PREFILL_SLOTS, Phase, victims
 from zipmoe.scheduler.ranking import Ranking
 
 HEADER = header(8)
@@ -68,4 +68,6 @@ def test_who_became_resident_in_this_step_is_found_when_there_is_nobody_else(use
 
 def test_a_prefill_is_ranked_each_time(use: UseTable) -> None:
     made = Ranking(use)
+    assert coldest(made, set(range(6)), 1) == [0]
+    assert list(made.victims(set(range(6)), (), Phase.PREFILL, PREFILL_SLOTS)) == []
     assert coldest(made, {4, 5}, 1, Phase.PREFILL) == coldest(made, {4, 5}, 1, Phase.PREFILL)

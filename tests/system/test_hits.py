@@ -7,6 +7,8 @@ import pytest
 
 from tests.system.stack import Stack, resident_megabytes
 from zipmoe.client import Client, Usage
+from zipmoe.v1 import scheduler_pb2, scheduler_pb2_grpc
+from zipmoe.wire.channel import connect
 
 MOST_MEGABYTES = 80
 
@@ -34,6 +36,17 @@ async def test_no_calls_when_all_is_resident(stack: Stack) -> None:
     assert again.expert_uses == first.expert_uses > 0
     assert again.expert_misses == 0
     assert again.acquire_calls == 0
+
+
+async def test_every_use_is_counted_where_the_scheduler_looks(stack: Stack) -> None:
+    async def counted() -> int:
+        async with connect(stack.places.scheduler) as channel:
+            scheduler = scheduler_pb2_grpc.SchedulerServiceStub(channel)
+            return int((await scheduler.GetCacheStatus(scheduler_pb2.GetCacheStatusRequest())).uses)
+
+    before = await counted()
+    used = await usage(stack, "def parse_args(", 16)
+    assert await counted() - before == used.expert_uses > 0
 
 
 async def test_services_are_small(stack: Stack) -> None:
