@@ -12,7 +12,7 @@ from pathlib import Path
 
 from zipmoe.arena.arena import Arena
 from zipmoe.arena.directory import Directory
-from zipmoe.arena.layout import PAGE, Pool, whole
+from zipmoe.arena.layout import PAGE, Part, Pool, whole
 from zipmoe.arena.leases import Leases
 
 LOOKS = 8
@@ -25,7 +25,7 @@ def pattern(expert: int, length: int) -> bytes:
 class Writer:
     def __init__(self, arena: Arena, careless: bool) -> None:
         header = arena.header
-        self._pool: Pool = whole(header)
+        self._pool: Pool = whole(header)[Part.WORDS]
         self._memory = arena.writable(header.slots_offset, header.size - header.slots_offset)
         self._start = header.slots_offset
         self._directory = Directory(arena.writable(PAGE, header.use_offset - PAGE), header, start=PAGE)
@@ -63,7 +63,7 @@ class Writer:
         self._memory[offset - self._start : offset - self._start + length] = pattern(expert, length)
         while not self._leases.claim(expert):
             pass
-        self._directory.publish(expert, offset)
+        self._directory.publish(expert, {Part.WORDS: offset})
         self._leases.release(expert)
         self._slots[expert] = slot
 
@@ -84,7 +84,8 @@ def read(arena: Arena, chance: random.Random) -> str:
         expert = chance.randrange(arena.header.records)
         if not leases.lease(expert):
             continue
-        if offset := directory.resident_offset(expert):
+        if directory.ready(expert):
+            offset = directory.read(expert).words
             slot = arena.memory[offset : offset + length]
             taken += 1
             violations += any(bytes(slot) != patterns[expert] for _ in range(LOOKS))

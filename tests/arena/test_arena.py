@@ -111,10 +111,10 @@ def test_an_owner_of_pages_writes_what_others_read(path: Path) -> None:
 
 def test_there_is_no_partition_until_it_is_written(path: Path) -> None:
     arena = Arena.create(path, header(3))
-    assert arena.pool() is None
+    assert arena.partition() is None
     record = whole(arena.header).to_bytes(arena.header.epoch)
     arena.writable(PAGE, PAGE)[: len(record)] = record
-    assert Arena.open(path).pool() == whole(arena.header)
+    assert Arena.open(path).partition() == whole(arena.header)
 
 
 def test_removing_leaves_nothing(path: Path) -> None:

@@ -9,7 +9,20 @@ from hypothesis import strategies as st
 
 from tests.arena.shapes import header
 from zipmoe.arena import layout
-from zipmoe.arena.layout import PAGE, RECORD_BYTES, USE_BYTES, Header, Pool, round_up, same_epoch, whole
+from zipmoe.arena.layout import (
+    PAGE,
+    PLANES,
+    RECORD_BYTES,
+    USE_BYTES,
+    Header,
+    Part,
+    Partition,
+    Pool,
+    divide,
+    round_up,
+    same_epoch,
+    whole,
+)
 from zipmoe.errors import StaleEpoch
 
 U32, U64 = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
@@ -31,10 +44,14 @@ def test_a_header_is_read_back(written: Header) -> None:
     assert Header.from_bytes(written.to_bytes().ljust(PAGE, b"\0")) == written
 
 
-@given(U64, U64, U64, U64)
-def test_a_partition_is_read_back(epoch: int, offset: int, slot_bytes: int, slots: int) -> None:
-    pool = Pool(offset, slot_bytes, slots)
-    assert Pool.from_bytes(pool.to_bytes(epoch).ljust(PAGE, b"\0"), epoch) == pool
+pools = st.builds(Pool, U64, U64, U64)
+PARTITION = Partition((Pool(12 * PAGE, PAGE, 5), Pool(17 * PAGE, PAGE, 2), Pool(19 * PAGE, PAGE, 3)))
+
+
+@given(U64, pools, pools, pools)
+def test_a_partition_is_read_back(epoch: int, words: Pool, sign_mantissas: Pool, exponents: Pool) -> None:
+    partition = Partition((words, sign_mantissas, exponents))
+    assert Partition.from_bytes(partition.to_bytes(epoch).ljust(PAGE, b"\0"), epoch) == partition
 
 
 def test_any_flipped_bit_makes_a_header_none() -> None:
@@ -44,9 +61,9 @@ def test_any_flipped_bit_makes_a_header_none() -> None:
 
 
 def test_any_flipped_bit_makes_a_partition_none() -> None:
-    page = Pool(12 * PAGE, PAGE, 5).to_bytes(7)
+    page = PARTITION.to_bytes(7)
     for at in range(8 * len(page)):
-        assert Pool.from_bytes(_flipped(page, at), 7) is None, f"bit {at}"
+        assert Partition.from_bytes(_flipped(page, at), 7) is None, f"bit {at}"
 
 
 @pytest.mark.parametrize("page", [b"", bytes(PAGE), b"\xff" * PAGE, header(3).to_bytes()[:-1]])
@@ -55,11 +72,11 @@ def test_a_page_that_is_no_header_is_none(page: bytes) -> None:
 
 
 def test_an_unwritten_page_is_no_partition() -> None:
-    assert Pool.from_bytes(bytes(PAGE), 0) is None
+    assert Partition.from_bytes(bytes(PAGE), 0) is None
 
 
 def test_a_partition_of_another_epoch_is_none() -> None:
-    assert Pool.from_bytes(Pool(12 * PAGE, PAGE, 5).to_bytes(7), 8) is None
+    assert Partition.from_bytes(PARTITION.to_bytes(7), 8) is None
 
 
 def test_a_header_of_another_layout_version_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,13 +88,17 @@ def test_a_header_of_another_layout_version_is_none(monkeypatch: pytest.MonkeyPa
 
 @given(shapes)
 def test_regions_start_on_pages_and_do_not_overlap(shape: Header) -> None:
-    pool = whole(shape)
+    partition = whole(shape)
     regions = [
         (0, PAGE),
         (PAGE, 2 * PAGE),
         (shape.directory_offset, shape.directory_offset + shape.records * RECORD_BYTES),
         (shape.use_offset, shape.use_offset + (1 + shape.records) * USE_BYTES),
-        *((pool.slot_offset(slot), pool.slot_offset(slot + 1)) for slot in range(pool.slots)),
+        *(
+            (pool.slot_offset(slot), pool.slot_offset(slot + 1))
+            for pool in partition.pools
+            for slot in range(pool.slots)
+        ),
     ]
     assert all(start % PAGE == 0 for start, _ in regions)
     assert all(end <= start for (_, end), (start, _) in pairwise(regions))
@@ -86,17 +107,41 @@ def test_regions_start_on_pages_and_do_not_overlap(shape: Header) -> None:
 
 
 @given(shapes)
-def test_a_slot_takes_an_expert_and_each_of_its_halves_a_plane(shape: Header) -> None:
-    upper = shape.slot_bytes - round_up(shape.weights)
-    assert upper % PAGE == 0
-    assert upper >= (shape.part or shape.weights)
+def test_a_slot_takes_its_part_and_half_of_one_for_words_takes_a_plane(shape: Header) -> None:
+    words, sign_mantissas, exponents = (shape.part_bytes(part) for part in Part)
+    assert words == 2 * round_up(shape.weights)
+    assert sign_mantissas >= shape.weights
+    assert exponents >= shape.part
+    assert shape.slot_bytes == (sign_mantissas + exponents if shape.bits else words)
+    assert not any(size % PAGE for size in (words, sign_mantissas, exponents))
 
 
 @given(st.integers(1, 50), st.integers(0, PAGE))
-def test_the_whole_arena_is_one_pool_and_leftover_bytes_are_no_slot(slots: int, leftover: int) -> None:
-    pool = whole(replace(header(slots), size=header(slots).size + leftover))
-    assert pool.slots == slots
+def test_the_whole_arena_is_as_many_experts_as_fit_and_leftover_bytes_are_no_slot(slots: int, leftover: int) -> None:
+    plain, packed = header(slots), header(slots, part=100)
+    assert [pool.slots for pool in whole(replace(plain, size=plain.size + leftover)).pools] == [slots, 0, 0]
+    assert [pool.slots for pool in whole(replace(packed, size=packed.size + leftover)).pools] == [0, slots, slots]
+
+
+@given(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9))
+def test_pools_lie_one_behind_the_other(words: int, sign_mantissas: int, exponents: int) -> None:
+    shape = header(1, part=100)
+    partition = divide(shape, words, sign_mantissas, exponents)
+    assert partition.experts == words + min(sign_mantissas, exponents)
+    assert [pool.slots for pool in partition.pools] == [words, sign_mantissas, exponents]
+    assert [pool.slot_bytes for pool in partition.pools] == [shape.part_bytes(part) for part in Part]
+    assert [pool.offset for pool in partition.pools] == [
+        shape.slots_offset,
+        *(pool.end for pool in partition.pools[:2]),
+    ]
+    assert partition.end == partition[PLANES[-1]].end
+
+
+@given(st.integers(0, 9))
+def test_a_place_is_a_slot_where_one_starts_and_nowhere_else(slots: int) -> None:
+    pool = Pool(12 * PAGE, 3 * PAGE, slots)
     assert [pool.slot_at(pool.slot_offset(slot)) for slot in range(slots)] == list(range(slots))
+    assert all(pool.slot_at(pool.offset + at) == -1 for at in (-3 * PAGE, PAGE, slots * 3 * PAGE))
 
 
 def test_a_caller_of_another_epoch_is_told_both() -> None:

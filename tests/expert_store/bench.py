@@ -15,9 +15,10 @@ from safetensors.torch import load_file
 
 from zipmoe.arena import layout
 from zipmoe.arena.arena import Arena
+from zipmoe.arena.layout import Part, Slot
 from zipmoe.expert_store.pool import Load, Pool
 from zipmoe.expert_store.size import arena_header
-from zipmoe.expert_store.task import Task, Urgency
+from zipmoe.expert_store.task import Act, Task, Urgency
 from zipmoe.kernels import Packed, unpack
 from zipmoe.pack.reader import Pack
 
@@ -48,21 +49,32 @@ class Bench:
 
     def task(self, number: int, slot: int) -> Task:
         blob = self.pack.expert(*divmod(number, EXPERTS))
-        return Task(self.place(slot), self.arena.header.slot_bytes, self.arena.header.bits, blob.to_wire())
+        slots = self.slots(slot)
+        words, sign_mantissas, exponents = (slots[part].offset if part in slots else 0 for part in Part)
+        return Task(Act.LOAD, words, sign_mantissas, exponents, self.arena.header.bits, blob.to_wire())
 
-    def place(self, slot: int) -> int:
-        return layout.whole(self.arena.header).slot_offset(slot)
+    def slots(self, slot: int) -> dict[Part, Slot]:
+        """A slot for each part that an expert has here."""
+        partition = layout.whole(self.arena.header)
+        return {part: partition[part].slot(slot) for part in Part if partition[part].slots}
 
     def slot(self, slot: int) -> bytes:
         """The words that lie in a slot now."""
-        place, header = self.place(slot), self.arena.header
-        if not header.bits:
-            return self.arena.memory[place : place + 2 * header.weights].tobytes()
-        memory = self.arena.memory[place : place + header.slot_bytes]
+        places = self.slots(slot)
+        if not self.arena.header.bits:
+            return self.memory(places[Part.WORDS])[: 2 * self.arena.header.weights].tobytes()
+        return self.words(places)
+
+    def words(self, slots: dict[Part, Slot]) -> bytes:
+        """Those that two planes make."""
+        header = self.arena.header
         words = torch.empty(1, header.weights, dtype=torch.bfloat16)
-        plane, parts = memory[: header.weights], memory[layout.round_up(header.weights) :]
+        plane, parts = self.memory(slots[Part.SIGN_MANTISSAS])[: header.weights], self.memory(slots[Part.EXPONENTS])
         unpack(Packed(plane, parts, 0, 1, header.weights), words, 1)
         return words.view(torch.uint8).numpy().tobytes()
+
+    def memory(self, slot: Slot) -> memoryview:
+        return self.arena.memory[slot.offset : slot.offset + slot.length]
 
     @asynccontextmanager
     async def pool(self, workers: int = 1, experts_file: Path | None = None) -> AsyncIterator[Pool]:

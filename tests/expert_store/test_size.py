@@ -40,7 +40,7 @@ def test_a_size_in_bytes(size: str, wanted: int) -> None:
 def test_a_share_is_a_number_of_whole_slots(size: str, slots: int) -> None:
     bytes_ = arena_bytes(size, EMPTY)
     assert bytes_ == EMPTY.slots_offset + slots * EMPTY.slot_bytes
-    assert whole(replace(EMPTY, size=bytes_)).slots == slots
+    assert whole(replace(EMPTY, size=bytes_)).experts == slots
 
 
 @pytest.mark.parametrize("size", ["", "much", "-3GiB", "3TiBs", "30%%", "%", "GiB", "1e9", "0x10", "3GiB extra"])
@@ -64,14 +64,14 @@ def test_the_smallest_size_will_do() -> None:
 
 
 def test_an_arena_is_never_larger_than_the_model() -> None:
-    assert whole(replace(EMPTY, size=arena_bytes("900GiB", EMPTY))).slots == EMPTY.records
+    assert whole(replace(EMPTY, size=arena_bytes("900GiB", EMPTY))).experts == EMPTY.records
 
 
 @given(st.floats(0.2, 100), st.integers(1, 40), st.integers(2, 70))
 def test_a_share_never_takes_more_than_that_share(share: float, layers: int, experts: int) -> None:
     empty: Header = replace(header(1, layers=layers, experts=experts), size=0)
     try:
-        slots = whole(replace(empty, size=arena_bytes(f"{share:.3f}%", empty))).slots
+        slots = whole(replace(empty, size=arena_bytes(f"{share:.3f}%", empty))).experts
     except CacheExhausted:
         assert int(share / 100 * empty.records) <= FEWEST_SLOTS
     else:

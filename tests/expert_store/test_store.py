@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from tests.expert_store.bench import Bench
-from zipmoe.arena.layout import PAGE
+from zipmoe.arena import layout
+from zipmoe.arena.layout import PAGE, Part, Slot
 from zipmoe.arena.leases import WORKERS, Leases
 from zipmoe.errors import InvalidRequest, ServiceRestarting, StaleEpoch, UnknownExpert
 from zipmoe.expert_store import store as module
@@ -16,7 +17,7 @@ from zipmoe.expert_store.task import Result, Urgency
 async def test_an_expert_is_loaded_and_counted(bench: Bench) -> None:
     async with bench.pool() as pool:
         store = Store(bench.pack, bench.arena, pool)
-        outcome = await store.load(1, 2, bench.place(3), bench.arena.header.slot_bytes, Urgency.DEMAND)
+        outcome = await store.load(1, 2, bench.slots(3), Urgency.DEMAND)
         assert outcome.result is Result.LOADED
         assert bench.slot(3) == bench.original(6)
         statistics = store.statistics()
@@ -28,7 +29,7 @@ async def test_an_expert_that_the_model_has_not_is_named(bench: Bench, layer: in
     async with bench.pool() as pool:
         store = Store(bench.pack, bench.arena, pool)
         with pytest.raises(UnknownExpert, match=f"no expert {expert} in layer {layer}: the model has 2 layers of 4"):
-            await store.load(layer, expert, bench.place(0), bench.arena.header.slot_bytes, Urgency.DEMAND)
+            await store.load(layer, expert, bench.slots(0), Urgency.DEMAND)
 
 
 @pytest.mark.parametrize(
@@ -37,32 +38,33 @@ async def test_an_expert_that_the_model_has_not_is_named(bench: Bench, layer: in
 )
 async def test_bytes_that_are_no_slot_are_refused(bench: Bench, slot: int, shift: int, longer: int) -> None:
     async with bench.pool() as pool:
-        store, length = Store(bench.pack, bench.arena, pool), bench.arena.header.slot_bytes + longer
-        with pytest.raises(InvalidRequest, match=f"no slot: {length} bytes at {bench.place(slot) + shift}; slots have"):
-            await store.load(0, 0, bench.place(slot) + shift, length, Urgency.DEMAND)
+        store, right = Store(bench.pack, bench.arena, pool), layout.whole(bench.arena.header)[Part.WORDS].slot(slot)
+        wrong = Slot(right.offset + shift, right.length + longer)
+        with pytest.raises(InvalidRequest, match=f"no slot for words: {wrong.length} bytes at {wrong.offset}; they"):
+            await store.load(0, 0, {Part.WORDS: wrong}, Urgency.DEMAND)
 
 
 async def test_a_load_whose_caller_leaves_does_not_start(bench: Bench) -> None:
     async with bench.pool() as pool:
-        store, length = Store(bench.pack, bench.arena, pool), bench.arena.header.slot_bytes
+        store = Store(bench.pack, bench.arena, pool)
         before = bench.slot(1)
         with bench.stopped():
             await bench.started(await bench.submit(pool, 0, 0))
-            caller = asyncio.ensure_future(store.load(0, 1, bench.place(1), length, Urgency.DEMAND))
+            caller = asyncio.ensure_future(store.load(0, 1, bench.slots(1), Urgency.DEMAND))
             while (0, 1) not in store._loads:
                 await asyncio.sleep(0)
             caller.cancel()
             await asyncio.wait([caller])
-        assert (await store.load(0, 2, bench.place(2), length, Urgency.DEMAND)).result is Result.LOADED
+        assert (await store.load(0, 2, bench.slots(2), Urgency.DEMAND)).result is Result.LOADED
         assert bench.slot(1) == before
 
 
 async def test_cancelling_names_what_was_dropped(bench: Bench) -> None:
     async with bench.pool() as pool:
-        store, length = Store(bench.pack, bench.arena, pool), bench.arena.header.slot_bytes
+        store = Store(bench.pack, bench.arena, pool)
         with bench.stopped():
             await bench.started(await bench.submit(pool, 0, 0))
-            queued = asyncio.ensure_future(store.load(0, 1, bench.place(1), length, Urgency.FORECAST))
+            queued = asyncio.ensure_future(store.load(0, 1, bench.slots(1), Urgency.FORECAST))
             while (0, 1) not in store._loads:
                 await asyncio.sleep(0)
             assert store.cancel([(1, 3), (0, 1)]) == [(0, 1)]

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,8 @@ import pytest
 from tests.arena.shapes import header
 from tests.scheduler.store import FakeStore, pattern
 from zipmoe.arena.arena import Arena
-from zipmoe.arena.directory import Directory
+from zipmoe.arena.directory import Directory, Record, State
+from zipmoe.arena.layout import Part, divide
 from zipmoe.arena.leases import Leases
 from zipmoe.arena.use import UseTable
 from zipmoe.scheduler import ranking as module
@@ -44,40 +45,62 @@ class Scene:
 
     def take_up(self, expert: int, phase: Phase = Phase.DECODE) -> None:
         """Leases an expert, looks at its bytes, counts the use, lets it go."""
-        with self.leased(expert) as offset:
-            length = self.arena.header.slot_bytes
-            assert self.arena.memory[offset : offset + length].tobytes() == pattern(expert, length)
+        with self.leased(expert) as record:
+            for part, offset in zip(Part, (record.words, record.sign_mantissas, record.exponents), strict=True):
+                if offset:
+                    length = self.arena.header.part_bytes(part)
+                    assert self.arena.memory[offset : offset + length].tobytes() == pattern(expert, part, length)
             if phase is Phase.PREFILL:
                 self.use.prefilled({expert: 1.0})
             else:
                 self.use.decoded([expert])
 
     @contextmanager
-    def leased(self, expert: int) -> Iterator[int]:
-        """Holds a lease; gives the expert's place."""
+    def leased(self, expert: int) -> Iterator[Record]:
+        """Holds a lease; gives the expert's record."""
         assert self.leases.lease(expert)
-        offset = self.directory.resident_offset(expert)
-        assert offset, f"expert {expert} is not resident"
+        record = self.directory.read(expert)
+        assert record.state.ready, f"expert {expert} is not resident"
         try:
-            yield offset
+            yield record
         finally:
             self.leases.release(expert)
 
-    def residents(self) -> set[int]:
-        """As a reader sees them, which must be as the scheduler does."""
-        pool, seen = self.scheduler.slots.pool, {}
+    def states(self) -> dict[int, State]:
+        """Of all experts that are not absent, as a reader sees them, which must be as the scheduler does."""
+        slots, seen = self.scheduler.slots, dict[int, State]()
         for expert in range(self.arena.header.records):
-            if offset := self.directory.resident_offset(expert):
-                seen[expert] = pool.slot_at(offset)
-        assert seen == self.scheduler.slots.residency.resident
-        return set(seen)
+            record = self.directory.read(expert)
+            if record.state is not State.ABSENT:
+                offsets = zip(Part, (record.words, record.sign_mantissas, record.exponents), strict=True)
+                parts = {part: slots.partition[part].slot_at(offset) for part, offset in offsets if offset}
+                assert parts == slots.residency.parts(expert)
+                seen[expert] = record.state
+            else:
+                assert not slots.residency.parts(expert)
+        return seen
+
+    def residents(self) -> set[int]:
+        """Those that can be multiplied with."""
+        return {expert for expert, state in self.states().items() if state.ready}
 
 
 @asynccontextmanager
-async def staged(folder: Path, slots: int, prompt: bool = False, layers: int = 2) -> AsyncIterator[Scene]:
-    """A running scheduler of 8 experts a layer; what it believes is audited at the end."""
-    arena = Arena.create(folder / "arena", header(slots, layers, experts=8))
-    store, scheduler = FakeStore(arena, prompt), attach(Arena.open(arena.path))
+async def staged(
+    folder: Path,
+    slots: int = 0,
+    prompt: bool = False,
+    layers: int = 2,
+    pools: tuple[int, int, int] | None = None,
+) -> AsyncIterator[Scene]:
+    """A running scheduler of 8 experts a layer, over slots for words or `pools` of (words, sign-mantissas, exponents);
+    what it believes is audited at the end."""
+    shape = header(slots, layers, experts=8, part=5000 if pools else 0)
+    if pools is not None:
+        shape = replace(shape, size=divide(shape, *pools).end)
+    arena = Arena.create(folder / "arena", shape)
+    partition = divide(arena.header, *pools) if pools else None
+    store, scheduler = FakeStore(arena, prompt), attach(Arena.open(arena.path), partition)
     leases, use = Leases(arena.path), UseTable(arena.memory, arena.header)
     async with scheduler.running(store):
         yield Scene(arena, store, scheduler, leases, use, Directory(arena.memory, arena.header))

@@ -5,20 +5,34 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 
 from zipmoe.arena.arena import Arena
+from zipmoe.arena.layout import PLANES, Part, Slot
 from zipmoe.errors import ZipMoEError
-from zipmoe.scheduler.store_client import Description, Response, Slot, StoreClient
+from zipmoe.scheduler.store_client import (
+    LOAD,
+    RECOVER,
+    REDUCE,
+    Description,
+    Placement,
+    Response,
+    StoreClient,
+    Urgency,
+)
+
+# The parts that an act writes, of those it is told the slots of.
+FILLED = {LOAD: tuple(Part), RECOVER: (Part.WORDS,), REDUCE: PLANES}
 
 
-def pattern(expert: int, length: int) -> bytes:
+def pattern(expert: int, part: Part, length: int) -> bytes:
     """What the fake store loads for an expert."""
-    return bytes([expert + 1]) * length
+    return bytes([3 * expert + part + 1]) * length
 
 
 @dataclass(slots=True)
 class Call:
     """A running `load`. What is put into `answers` is yielded, or raised."""
 
-    aloft: dict[int, Slot]
+    aloft: dict[int, Placement]
+    urgency: Urgency
     answers: "asyncio.Queue[tuple[int, Response] | ZipMoEError]" = field(default_factory=asyncio.Queue)
 
 
@@ -28,6 +42,7 @@ class FakeStore(StoreClient):
     def __init__(self, arena: Arena, prompt: bool = False) -> None:
         self.prompt = prompt
         self.asked: list[int] = []
+        self.placements: list[Placement] = []
         self.cancelled: list[int] = []
         self.drains = 0
         self.drained = asyncio.Event()
@@ -38,8 +53,13 @@ class FakeStore(StoreClient):
         self._news = asyncio.Condition()
 
     @property
-    def aloft(self) -> dict[int, Slot]:
-        return {expert: slot for call in self._calls for expert, slot in call.aloft.items()}
+    def aloft(self) -> dict[int, Placement]:
+        return {expert: placement for call in self._calls for expert, placement in call.aloft.items()}
+
+    @property
+    def slots(self) -> set[Slot]:
+        """That are being filled."""
+        return {slot for placement in self.aloft.values() for slot in placement.slots.values()}
 
     async def until_aloft(self, *experts: int) -> None:
         """Waits until exactly these are being loaded."""
@@ -57,10 +77,13 @@ class FakeStore(StoreClient):
     def finish(self, expert: int, outcome: Response.Outcome = Response.OUTCOME_LOADED, detail: str = "") -> None:
         """Ends a load."""
         call = next(call for call in self._calls if expert in call.aloft)
-        slot = call.aloft.pop(expert)
+        placement = call.aloft.pop(expert)
+        filled = {part: slot for part, slot in placement.slots.items() if part in FILLED[placement.act]}
         if outcome == Response.OUTCOME_LOADED:
-            self._arena.memory[slot.offset : slot.offset + slot.length] = pattern(expert, slot.length)
-        call.answers.put_nowait((expert, Response(outcome=outcome, detail=detail, bytes_read=slot.length)))
+            for part, slot in filled.items():
+                self._arena.memory[slot.offset : slot.offset + slot.length] = pattern(expert, part, slot.length)
+        read = sum(slot.length for slot in filled.values()) if placement.act == LOAD else 0
+        call.answers.put_nowait((expert, Response(outcome=outcome, detail=detail, bytes_read=read)))
 
     def lose(self, error: ZipMoEError) -> None:
         """Goes away under all that is being loaded."""
@@ -73,14 +96,15 @@ class FakeStore(StoreClient):
         return Description(header.fingerprint, str(self._arena.path), header.epoch)
 
     async def load(
-        self, epoch: int, experts: int, slots: Iterable[tuple[int, Slot]]
+        self, epoch: int, experts: int, placements: Iterable[Placement], urgency: Urgency
     ) -> AsyncIterator[tuple[int, Response]]:
         assert (epoch, experts) == (self._arena.header.epoch, self._arena.header.experts)
-        call = Call(dict(slots))
+        call = Call({placement.expert: placement for placement in placements}, urgency)
         self.asked += call.aloft
-        for expert, slot in call.aloft.items():
-            others = [taken.offset for other, taken in self.aloft.items() if other != expert]
-            assert slot.offset not in others, "a slot is being filled twice"
+        self.placements += call.aloft.values()
+        for expert, placement in call.aloft.items():
+            others = [slot for other, taken in self.aloft.items() if other != expert for slot in taken.slots.values()]
+            assert not set(placement.slots.values()) & set(others), "a slot is being filled twice"
         self._calls.append(call)
         await self._tell()
         wanted = len(call.aloft)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.scheduler.scene import Looks, staged
+from zipmoe.arena.layout import Part
 from zipmoe.errors import UnknownExpert
 from zipmoe.scheduler.policy import Phase
 from zipmoe.scheduler.store_client import Response
@@ -47,7 +48,7 @@ async def test_an_acquirer_that_leaves_drops_its_load_and_gives_back_the_slot(fo
         await scene.store.until_aloft(3)
         leaver.cancel()
         await scene.store.until_cancelled(3)
-        assert scene.scheduler.slots.residency.free == 1
+        assert scene.scheduler.slots.residency.free(Part.WORDS) == 1
         scene.store.finish(3, Response.OUTCOME_DROPPED)
         want = scene.want(4, 5)
         await scene.store.until_aloft(4, 5)

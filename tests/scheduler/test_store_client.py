@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from zipmoe.arena.layout import Part, Slot
 from zipmoe.errors import ServiceRestarting
 from zipmoe.scheduler import store_client
-from zipmoe.scheduler.store_client import Slot, StoreClient
+from zipmoe.scheduler.store_client import DEMAND, LOAD, Placement, StoreClient
 from zipmoe.wire.channel import connect
 
 
@@ -20,4 +21,6 @@ async def test_a_drain_that_nobody_answers_in_time(tmp_path: Path, monkeypatch: 
 async def test_a_load_that_nobody_takes(tmp_path: Path) -> None:
     async with connect(f"unix:{tmp_path}/nobody.sock") as channel:
         with pytest.raises(ServiceRestarting):
-            await anext(aiter(StoreClient(channel).load(1, 8, [(3, Slot(4096, 4096))])))
+            await anext(
+                aiter(StoreClient(channel).load(1, 8, [Placement(3, LOAD, {Part.WORDS: Slot(4096, 4096)})], DEMAND))
+            )

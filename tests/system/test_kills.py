@@ -61,7 +61,7 @@ def in_directory(stack: Stack) -> int:
     """Resident experts, counted in the arena itself."""
     arena = Arena.open(stack.places.arena)
     directory = Directory(arena.memory, arena.header)
-    return sum(directory.resident_offset(expert) > 0 for expert in range(arena.header.records))
+    return sum(directory.ready(expert) for expert in range(arena.header.records))
 
 
 def taken_over(stack: Stack) -> int:

@@ -24,19 +24,21 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16zipmoe/v1/expert.proto\x12\tzipmoe.v1\")\n\x08\x45xpertId\x12\r\n\x05layer\x18\x01 \x01(\r\x12\x0e\n\x06\x65xpert\x18\x02 \x01(\r\")\n\x07SlotRef\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x0e\n\x06length\x18\x02 \x01(\x04\"R\n\tPlacement\x12#\n\x06\x65xpert\x18\x01 \x01(\x0b\x32\x13.zipmoe.v1.ExpertId\x12 \n\x04slot\x18\x02 \x01(\x0b\x32\x12.zipmoe.v1.SlotRef*^\n\x07Urgency\x12\x17\n\x13URGENCY_UNSPECIFIED\x10\x00\x12\x12\n\x0eURGENCY_DEMAND\x10\x01\x12\x14\n\x10URGENCY_FORECAST\x10\x02\x12\x10\n\x0cURGENCY_KEEP\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16zipmoe/v1/expert.proto\x12\tzipmoe.v1\")\n\x08\x45xpertId\x12\r\n\x05layer\x18\x01 \x01(\r\x12\x0e\n\x06\x65xpert\x18\x02 \x01(\r\")\n\x07SlotRef\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x0e\n\x06length\x18\x02 \x01(\x04\"\x98\x02\n\tPlacement\x12#\n\x06\x65xpert\x18\x01 \x01(\x0b\x32\x13.zipmoe.v1.ExpertId\x12%\n\x03\x61\x63t\x18\x02 \x01(\x0e\x32\x18.zipmoe.v1.Placement.Act\x12!\n\x05words\x18\x03 \x01(\x0b\x32\x12.zipmoe.v1.SlotRef\x12*\n\x0esign_mantissas\x18\x04 \x01(\x0b\x32\x12.zipmoe.v1.SlotRef\x12%\n\texponents\x18\x05 \x01(\x0b\x32\x12.zipmoe.v1.SlotRef\"I\n\x03\x41\x63t\x12\x13\n\x0f\x41\x43T_UNSPECIFIED\x10\x00\x12\x0c\n\x08\x41\x43T_LOAD\x10\x01\x12\x0f\n\x0b\x41\x43T_RECOVER\x10\x02\x12\x0e\n\nACT_REDUCE\x10\x03*^\n\x07Urgency\x12\x17\n\x13URGENCY_UNSPECIFIED\x10\x00\x12\x12\n\x0eURGENCY_DEMAND\x10\x01\x12\x14\n\x10URGENCY_FORECAST\x10\x02\x12\x10\n\x0cURGENCY_KEEP\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'zipmoe.v1.expert_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_URGENCY']._serialized_start=207
-  _globals['_URGENCY']._serialized_end=301
+  _globals['_URGENCY']._serialized_start=406
+  _globals['_URGENCY']._serialized_end=500
   _globals['_EXPERTID']._serialized_start=37
   _globals['_EXPERTID']._serialized_end=78
   _globals['_SLOTREF']._serialized_start=80
   _globals['_SLOTREF']._serialized_end=121
-  _globals['_PLACEMENT']._serialized_start=123
-  _globals['_PLACEMENT']._serialized_end=205
+  _globals['_PLACEMENT']._serialized_start=124
+  _globals['_PLACEMENT']._serialized_end=404
+  _globals['_PLACEMENT_ACT']._serialized_start=331
+  _globals['_PLACEMENT_ACT']._serialized_end=404
 # @@protoc_insertion_point(module_scope)

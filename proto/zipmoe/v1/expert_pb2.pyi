@@ -34,9 +34,25 @@ class SlotRef(_message.Message):
     def __init__(self, offset: _Optional[int] = ..., length: _Optional[int] = ...) -> None: ...
 
 class Placement(_message.Message):
-    __slots__ = ("expert", "slot")
+    __slots__ = ("expert", "act", "words", "sign_mantissas", "exponents")
+    class Act(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        ACT_UNSPECIFIED: _ClassVar[Placement.Act]
+        ACT_LOAD: _ClassVar[Placement.Act]
+        ACT_RECOVER: _ClassVar[Placement.Act]
+        ACT_REDUCE: _ClassVar[Placement.Act]
+    ACT_UNSPECIFIED: Placement.Act
+    ACT_LOAD: Placement.Act
+    ACT_RECOVER: Placement.Act
+    ACT_REDUCE: Placement.Act
     EXPERT_FIELD_NUMBER: _ClassVar[int]
-    SLOT_FIELD_NUMBER: _ClassVar[int]
+    ACT_FIELD_NUMBER: _ClassVar[int]
+    WORDS_FIELD_NUMBER: _ClassVar[int]
+    SIGN_MANTISSAS_FIELD_NUMBER: _ClassVar[int]
+    EXPONENTS_FIELD_NUMBER: _ClassVar[int]
     expert: ExpertId
-    slot: SlotRef
-    def __init__(self, expert: _Optional[_Union[ExpertId, _Mapping]] = ..., slot: _Optional[_Union[SlotRef, _Mapping]] = ...) -> None: ...
+    act: Placement.Act
+    words: SlotRef
+    sign_mantissas: SlotRef
+    exponents: SlotRef
+    def __init__(self, expert: _Optional[_Union[ExpertId, _Mapping]] = ..., act: _Optional[_Union[Placement.Act, str]] = ..., words: _Optional[_Union[SlotRef, _Mapping]] = ..., sign_mantissas: _Optional[_Union[SlotRef, _Mapping]] = ..., exponents: _Optional[_Union[SlotRef, _Mapping]] = ...) -> None: ...

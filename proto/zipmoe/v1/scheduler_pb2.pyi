@@ -39,36 +39,54 @@ class GetCacheStatusRequest(_message.Message):
     list_experts: bool
     def __init__(self, list_experts: _Optional[bool] = ...) -> None: ...
 
+class PoolStatus(_message.Message):
+    __slots__ = ("part", "slots", "slot_bytes", "used")
+    PART_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
+    SLOT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    USED_FIELD_NUMBER: _ClassVar[int]
+    part: str
+    slots: int
+    slot_bytes: int
+    used: int
+    def __init__(self, part: _Optional[str] = ..., slots: _Optional[int] = ..., slot_bytes: _Optional[int] = ..., used: _Optional[int] = ...) -> None: ...
+
 class GetCacheStatusResponse(_message.Message):
-    __slots__ = ("arena", "epoch", "experts", "slots", "slot_bytes", "full", "compressed", "loading", "leased", "uses", "misses", "evictions", "bytes_read", "hit_rate", "resident")
+    __slots__ = ("arena", "epoch", "experts", "pools", "full", "compressed", "sign_mantissas", "exponents", "loading", "leased", "uses", "misses", "partial_misses", "evictions", "demotions", "bytes_read", "hit_rate", "resident")
     ARENA_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     EXPERTS_FIELD_NUMBER: _ClassVar[int]
-    SLOTS_FIELD_NUMBER: _ClassVar[int]
-    SLOT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    POOLS_FIELD_NUMBER: _ClassVar[int]
     FULL_FIELD_NUMBER: _ClassVar[int]
     COMPRESSED_FIELD_NUMBER: _ClassVar[int]
+    SIGN_MANTISSAS_FIELD_NUMBER: _ClassVar[int]
+    EXPONENTS_FIELD_NUMBER: _ClassVar[int]
     LOADING_FIELD_NUMBER: _ClassVar[int]
     LEASED_FIELD_NUMBER: _ClassVar[int]
     USES_FIELD_NUMBER: _ClassVar[int]
     MISSES_FIELD_NUMBER: _ClassVar[int]
+    PARTIAL_MISSES_FIELD_NUMBER: _ClassVar[int]
     EVICTIONS_FIELD_NUMBER: _ClassVar[int]
+    DEMOTIONS_FIELD_NUMBER: _ClassVar[int]
     BYTES_READ_FIELD_NUMBER: _ClassVar[int]
     HIT_RATE_FIELD_NUMBER: _ClassVar[int]
     RESIDENT_FIELD_NUMBER: _ClassVar[int]
     arena: str
     epoch: int
     experts: int
-    slots: int
-    slot_bytes: int
+    pools: _containers.RepeatedCompositeFieldContainer[PoolStatus]
     full: int
     compressed: int
+    sign_mantissas: int
+    exponents: int
     loading: int
     leased: int
     uses: int
     misses: int
+    partial_misses: int
     evictions: int
+    demotions: int
     bytes_read: int
     hit_rate: float
     resident: _containers.RepeatedCompositeFieldContainer[_expert_pb2.ExpertId]
-    def __init__(self, arena: _Optional[str] = ..., epoch: _Optional[int] = ..., experts: _Optional[int] = ..., slots: _Optional[int] = ..., slot_bytes: _Optional[int] = ..., full: _Optional[int] = ..., compressed: _Optional[int] = ..., loading: _Optional[int] = ..., leased: _Optional[int] = ..., uses: _Optional[int] = ..., misses: _Optional[int] = ..., evictions: _Optional[int] = ..., bytes_read: _Optional[int] = ..., hit_rate: _Optional[float] = ..., resident: _Optional[_Iterable[_Union[_expert_pb2.ExpertId, _Mapping]]] = ...) -> None: ...
+    def __init__(self, arena: _Optional[str] = ..., epoch: _Optional[int] = ..., experts: _Optional[int] = ..., pools: _Optional[_Iterable[_Union[PoolStatus, _Mapping]]] = ..., full: _Optional[int] = ..., compressed: _Optional[int] = ..., sign_mantissas: _Optional[int] = ..., exponents: _Optional[int] = ..., loading: _Optional[int] = ..., leased: _Optional[int] = ..., uses: _Optional[int] = ..., misses: _Optional[int] = ..., partial_misses: _Optional[int] = ..., evictions: _Optional[int] = ..., demotions: _Optional[int] = ..., bytes_read: _Optional[int] = ..., hit_rate: _Optional[float] = ..., resident: _Optional[_Iterable[_Union[_expert_pb2.ExpertId, _Mapping]]] = ...) -> None: ...

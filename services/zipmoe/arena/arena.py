@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
-from zipmoe.arena.layout import PAGE, Header, Pool
+from zipmoe.arena.layout import PAGE, Header, Partition
 from zipmoe.errors import CacheExhausted, InvalidRequest, ServiceRestarting
 
 
@@ -54,9 +54,9 @@ class Arena:
         """A second, writable mapping of some pages, for their one owner. Both numbers are multiples of a page."""
         return memoryview(mmap.mmap(self._descriptor, length, access=mmap.ACCESS_WRITE, offset=offset))
 
-    def pool(self) -> Pool | None:
-        """The partition, once the scheduler has written it."""
-        return Pool.from_bytes(bytes(self.memory[PAGE : 2 * PAGE]), self.header.epoch)
+    def partition(self) -> Partition | None:
+        """The pools, once the scheduler has divided the arena into them."""
+        return Partition.from_bytes(bytes(self.memory[PAGE : 2 * PAGE]), self.header.epoch)
 
 
 def remove(path: Path) -> None:

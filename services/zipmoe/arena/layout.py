@@ -2,6 +2,7 @@
 
 import struct
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Final, Self
 
 from xxhash import xxh3_64_intdigest
@@ -9,14 +10,25 @@ from xxhash import xxh3_64_intdigest
 from zipmoe.errors import StaleEpoch
 
 PAGE: Final = 4096
-LAYOUT_VERSION: Final = 3
+LAYOUT_VERSION: Final = 4
 RECORD_BYTES: Final = 64
 USE_BYTES: Final = 40
 
 _MAGIC: Final = b"ZIPMOE\x00A"
 _HEADER: Final = struct.Struct("<8sIIIIQQQQ32s")
-_PARTITION: Final = struct.Struct("<QQQQ")
+_PARTITION: Final = struct.Struct("<10Q")
 _CHECKSUM: Final = struct.Struct("<Q")
+
+
+class Part(IntEnum):
+    """What of an expert lies in a slot. Each part has a pool of its own, so that half an expert can be resident."""
+
+    WORDS = 0  # all of it, as BF16
+    SIGN_MANTISSAS = 1
+    EXPONENTS = 2  # packed
+
+
+PLANES: Final = (Part.SIGN_MANTISSAS, Part.EXPONENTS)
 
 
 def round_up(size: int, unit: int = PAGE) -> int:
@@ -27,8 +39,8 @@ def round_up(size: int, unit: int = PAGE) -> int:
 class Header:
     """What an arena is for and how large it is. `size` in bytes; `weights` is the number of BF16 words in an expert.
 
-    `bits` tells how experts lie in their slots: 0 as BF16 words, else packed, sign-mantissas and then exponents in
-    codes of 3 or 4 bits, at most `part` bytes of them.
+    `bits` tells how exponents are kept: in codes of 3 or 4 bits, at most `part` bytes an expert, or 0 if experts are
+    kept as BF16 words alone.
     """
 
     layers: int
@@ -46,14 +58,19 @@ class Header:
 
     @property
     def form(self) -> str:
-        """How experts lie in their slots, by the name that people use."""
+        """How experts are kept, by the name that people use."""
         return f"pack{self.bits}" if self.bits else "bf16"
+
+    def part_bytes(self, part: Part) -> int:
+        """Room for a part of an expert. Sign-mantissas are read straight from disk: into a slot of theirs, or into the
+        upper half of a slot for words, to be merged there; so each half starts on a page."""
+        plane = round_up(self.weights)
+        return {Part.WORDS: 2 * plane, Part.SIGN_MANTISSAS: plane, Part.EXPONENTS: round_up(self.part)}[part]
 
     @property
     def slot_bytes(self) -> int:
-        """Room for an expert. The sign-mantissas are read straight from disk: into the first half of a packed slot, or
-        the upper half of a BF16 one, to be merged there; so each half starts on a page."""
-        return round_up(self.weights) + round_up(self.part or self.weights)
+        """Room for an expert as it is multiplied: packed, or as BF16 if nothing is kept packed here."""
+        return sum(self.part_bytes(part) for part in PLANES) if self.bits else self.part_bytes(Part.WORDS)
 
     @property
     def directory_offset(self) -> int:
@@ -100,6 +117,14 @@ class Header:
 
 
 @dataclass(frozen=True, slots=True)
+class Slot:
+    """Bytes from the arena's start, and how many."""
+
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
 class Pool:
     """Slots of one size, side by side. `offset` and `slot_bytes` are multiples of a page."""
 
@@ -107,29 +132,68 @@ class Pool:
     slot_bytes: int
     slots: int
 
+    @property
+    def end(self) -> int:
+        return self.offset + self.slots * self.slot_bytes
+
+    def slot(self, number: int) -> Slot:
+        return Slot(self.slot_offset(number), self.slot_bytes)
+
     def slot_offset(self, slot: int) -> int:
         return self.offset + slot * self.slot_bytes
 
     def slot_at(self, offset: int) -> int:
-        return (offset - self.offset) // self.slot_bytes
+        """-1 where no slot starts."""
+        slot, rest = divmod(offset - self.offset, self.slot_bytes)
+        return slot if 0 <= slot < self.slots and not rest else -1
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """The pools of an arena, by part."""
+
+    pools: tuple[Pool, Pool, Pool]
+
+    def __getitem__(self, part: Part) -> Pool:
+        return self.pools[part]
+
+    @property
+    def end(self) -> int:
+        return self.pools[-1].end
+
+    @property
+    def experts(self) -> int:
+        """How many experts can be resident as they are multiplied."""
+        words, sign_mantissas, exponents = (pool.slots for pool in self.pools)
+        return words + min(sign_mantissas, exponents)
 
     def to_bytes(self, epoch: int) -> bytes:
-        body = _PARTITION.pack(epoch, self.offset, self.slot_bytes, self.slots)
+        numbers = (number for pool in self.pools for number in (pool.offset, pool.slot_bytes, pool.slots))
+        body = _PARTITION.pack(epoch, *numbers)
         return body + _CHECKSUM.pack(xxh3_64_intdigest(body))
 
     @classmethod
     def from_bytes(cls, page: bytes, epoch: int) -> Self | None:
-        """The pool in `page`, or None where nobody has partitioned this epoch's arena yet."""
+        """The partition in `page`, or None where nobody has partitioned this epoch's arena yet."""
         (checksum,) = _CHECKSUM.unpack_from(page, _PARTITION.size)
-        found, offset, slot_bytes, slots = _PARTITION.unpack_from(page)
+        found, *numbers = _PARTITION.unpack_from(page)
         if found != epoch or checksum != xxh3_64_intdigest(page[: _PARTITION.size]):
             return None
-        return cls(offset, slot_bytes, slots)
+        return cls((Pool(*numbers[:3]), Pool(*numbers[3:6]), Pool(*numbers[6:])))
 
 
-def whole(header: Header) -> Pool:
-    """All of the arena's slots as one pool of full experts."""
-    return Pool(header.slots_offset, header.slot_bytes, (header.size - header.slots_offset) // header.slot_bytes)
+def divide(header: Header, words: int, sign_mantissas: int, exponents: int) -> Partition:
+    """So many slots of each part, one pool behind the other."""
+    first = Pool(header.slots_offset, header.part_bytes(Part.WORDS), words)
+    second = Pool(first.end, header.part_bytes(Part.SIGN_MANTISSAS), sign_mantissas)
+    third = Pool(second.end, header.part_bytes(Part.EXPONENTS), exponents)
+    return Partition((first, second, third))
+
+
+def whole(header: Header) -> Partition:
+    """As many experts as there is room for, all of them as they are multiplied."""
+    slots = (header.size - header.slots_offset) // header.slot_bytes
+    return divide(header, 0, slots, slots) if header.bits else divide(header, slots, 0, 0)
 
 
 def same_epoch(asked: int, mine: int, arena: str) -> None:

@@ -77,7 +77,7 @@ def _plan(packed: Path, arena_size: str, resident: str) -> Table:
     """What is about to be served, before anything is loaded. Raises what is wrong with the pack or the size."""
     with Pack.open(packed) as pack:
         shape, header = pack.geometry, arena_header(pack, arena_size, resident)
-        slots = whole(header).slots
+        slots = whole(header).experts
         table = Table(title=f"{packed} · {shape.family}", show_header=False, title_justify="left")
         table.add_row("experts", f"{shape.layers} layers of {shape.experts}")
         table.add_row("in BF16", f"{header.records * shape.weights * 2 / 2**20:.1f} MiB")

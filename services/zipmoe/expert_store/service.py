@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+from zipmoe.arena.layout import Part, Slot
 from zipmoe.expert_store.store import Store
-from zipmoe.expert_store.task import Outcome, Result, Urgency
+from zipmoe.expert_store.task import Act, Outcome, Result, Urgency
 from zipmoe.v1 import expert_pb2, expert_store_pb2, expert_store_pb2_grpc
 from zipmoe.wire.status import Context
 
@@ -59,9 +60,18 @@ class ExpertStoreService(expert_store_pb2_grpc.ExpertStoreServiceServicer):
         )
 
     async def _load(self, placement: expert_pb2.Placement, urgency: Urgency) -> expert_store_pb2.LoadExpertsResponse:
-        named, slot = placement.expert, placement.slot
-        outcome = await self._store.load(named.layer, named.expert, slot.offset, slot.length, urgency)
+        named, act = placement.expert, Act(placement.act or Act.LOAD)
+        slots = {part: Slot(slot.offset, slot.length) for part, slot in _slots(placement).items() if slot.length}
+        outcome = await self._store.load(named.layer, named.expert, slots, urgency, act)
         return _to_pb(named, outcome)
+
+
+def _slots(placement: expert_pb2.Placement) -> dict[Part, expert_pb2.SlotRef]:
+    return {
+        Part.WORDS: placement.words,
+        Part.SIGN_MANTISSAS: placement.sign_mantissas,
+        Part.EXPONENTS: placement.exponents,
+    }
 
 
 def _to_pb(named: expert_pb2.ExpertId, outcome: Outcome) -> expert_store_pb2.LoadExpertsResponse:

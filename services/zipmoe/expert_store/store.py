@@ -2,15 +2,17 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from zipmoe.arena.arena import Arena
-from zipmoe.arena.layout import PAGE, Header, same_epoch
+from zipmoe.arena.layout import Part, Slot, same_epoch
 from zipmoe.arena.leases import MOST_WORKERS, WORKERS, Leases
-from zipmoe.errors import InvalidRequest, ServiceRestarting, UnknownExpert
+from zipmoe.errors import ServiceRestarting, UnknownExpert
 from zipmoe.expert_store.pool import Load, Pool
-from zipmoe.expert_store.task import Outcome, Result, Task, Urgency
+from zipmoe.expert_store.slots import check
+from zipmoe.expert_store.task import Act, Outcome, Result, Task, Urgency
 from zipmoe.pack.reader import Pack
 
 # A worker of an earlier store ends when its task does: a second, unless the disk hangs.
@@ -36,11 +38,13 @@ class Store:
         self._experts_loaded = 0
         self._bytes_read = 0
 
-    async def load(self, layer: int, expert: int, offset: int, length: int, urgency: Urgency) -> Outcome:
-        """Brings one expert into the slot of `length` bytes at `offset`; returns when nothing writes to it any more.
+    async def load(
+        self, layer: int, expert: int, slots: Mapping[Part, Slot], urgency: Urgency, act: Act = Act.LOAD
+    ) -> Outcome:
+        """Brings parts of an expert into these slots; returns when nothing writes to them any more.
 
-        Raises UnknownExpert, or InvalidRequest for a slot that is not one. If the caller is cancelled, a load that has
-        not started is dropped.
+        Raises UnknownExpert, or InvalidRequest for what are no slots or not what the act needs. If the caller is
+        cancelled, a load that has not started is dropped.
         """
         geometry = self.pack.geometry
         if layer >= geometry.layers or expert >= geometry.experts:
@@ -48,8 +52,10 @@ class Store:
                 f"there is no expert {expert} in layer {layer}: the model has {geometry.layers} layers "
                 f"of {geometry.experts} experts"
             )
-        _check_slot(self.arena.header, offset, length)
-        task = Task(offset, length, self.arena.header.bits, self.pack.expert(layer, expert).to_wire())
+        check(self.arena.header, slots, act)
+        words, sign_mantissas, exponents = (slots[part].offset if part in slots else 0 for part in Part)
+        bits = self.arena.header.bits
+        task = Task(act, words, sign_mantissas, exponents, bits, self.pack.expert(layer, expert).to_wire())
         load = self._loads[layer, expert] = await self.pool.submit(task, urgency)
         try:
             # Shielded: the outcome belongs to the load; who waits for it may go away.
@@ -85,12 +91,3 @@ async def until_writers_are_gone(leases: Leases) -> None:
         if time.monotonic() > deadline:
             raise ServiceRestarting("worker processes of an earlier store still write: end them, then start again")
         await asyncio.sleep(_WRITERS_LOOK_SECONDS)
-
-
-def _check_slot(header: Header, offset: int, length: int) -> None:
-    inside = header.slots_offset <= offset and offset + length <= header.size
-    if not inside or offset % PAGE or length < header.slot_bytes:
-        raise InvalidRequest(
-            f"no slot: {length} bytes at {offset}; slots have {header.slot_bytes} bytes, start on a page and lie "
-            f"between {header.slots_offset} and {header.size}"
-        )

@@ -15,22 +15,32 @@ class Urgency(IntEnum):
     KEEP = 3
 
 
+class Act(IntEnum):
+    LOAD = 1  # from disk, the parts that are placed: words, or planes
+    RECOVER = 2  # words from both planes, in memory
+    REDUCE = 3  # both planes from words, in memory
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Bring the expert that `blob` describes (a Blob as plain lists) to the slot at these bytes of the arena, there to
-    lie packed in codes of so many `bits` or, if 0, as BF16."""
+    """What to do with the expert that `blob` describes (a Blob as plain lists). Its parts lie, or shall lie, at these
+    bytes of the arena, 0 for those that are not meant; exponents in codes of so many `bits`."""
 
-    offset: int
-    length: int
+    act: Act
+    words: int
+    sign_mantissas: int
+    exponents: int
     bits: int
     blob: list[Any]
 
     def to_bytes(self) -> bytes:
-        return bytes(msgpack.packb((self.offset, self.length, self.bits, self.blob)))
+        places = (self.words, self.sign_mantissas, self.exponents)
+        return bytes(msgpack.packb((self.act, *places, self.bits, self.blob)))
 
     @classmethod
     def from_bytes(cls, message: bytes) -> Self:
-        return cls(*msgpack.unpackb(message))
+        act, *rest = msgpack.unpackb(message)
+        return cls(Act(act), *rest)
 
 
 class Result(IntEnum):

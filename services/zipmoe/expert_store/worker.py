@@ -1,4 +1,4 @@
-"""A worker process: takes one task at a time from its socket, brings the expert into its slot, answers, waits again.
+"""A worker process: takes one task at a time from its socket, brings an expert into its slots, answers, waits again.
 
     python -m zipmoe.expert_store.worker SOCKET_FD INDEX EXPERTS_FILE CODEC ARENA
 
@@ -15,11 +15,12 @@ from pathlib import Path
 
 from zipmoe.arena.leases import WORKERS, Leases
 from zipmoe.errors import CorruptExpert
-from zipmoe.expert_store.task import Outcome, Result, Task
-from zipmoe.pack.blob import Blob
+from zipmoe.expert_store.task import Act, Outcome, Result, Task
+from zipmoe.pack.blob import Blob, padded, slot_bytes
 from zipmoe.pack.codec import Codec, codec
 from zipmoe.pack.file import PackFile
-from zipmoe.pack.restore import Scratch, restore, restore_packed
+from zipmoe.pack.recode import recover, reduce
+from zipmoe.pack.restore import Restored, Scratch, restore, restore_exponents, restore_sign_mantissas
 
 # A message is one datagram: a task's blob lists the sizes of its chunks, about 5 bytes a million weights.
 LARGEST_MESSAGE = 1 << 16
@@ -33,12 +34,10 @@ def main() -> None:
         sys.exit(f"worker {index} of {arena_path} is still alive")
     arena = _map(arena_path)
     with PackFile(experts_file) as file, Scratch() as scratch:
-        worker = partial(_do, file=file, codec=codec(codec_name), scratch=scratch)
+        worker = partial(_do, arena=arena, file=file, codec=codec(codec_name), scratch=scratch)
         pipe.send(b"ready")
         while message := pipe.recv(LARGEST_MESSAGE):
-            task = Task.from_bytes(message)
-            with arena[task.offset : task.offset + task.length] as slot:
-                pipe.send(worker(task, slot).to_bytes())
+            pipe.send(worker(Task.from_bytes(message)).to_bytes())
 
 
 def _map(path: str) -> memoryview:
@@ -49,13 +48,24 @@ def _map(path: str) -> memoryview:
         os.close(descriptor)
 
 
-def _do(task: Task, slot: memoryview, file: PackFile, codec: Codec, scratch: Scratch) -> Outcome:
+def _do(task: Task, arena: memoryview, file: PackFile, codec: Codec, scratch: Scratch) -> Outcome:
+    blob = Blob.from_wire(task.blob)
+    plane = arena[task.sign_mantissas :][: padded(blob.weights)]
+    parts = arena[task.exponents :][: blob.part_bytes(task.bits) if task.bits else 0]
+    words = arena[task.words :][: slot_bytes(blob.weights)]
+    restored = Restored(0, 0, 0)
     try:
-        blob = Blob.from_wire(task.blob)
-        if task.bits:
-            restored = restore_packed(file, blob, codec, task.bits, slot, scratch)
+        if task.act is Act.RECOVER:
+            recover(blob, plane, parts, words, scratch)
+        elif task.act is Act.REDUCE:
+            reduce(blob, words, task.bits, plane, parts, scratch)
+        elif task.words:
+            restored = restore(file, blob, codec, words, scratch)
         else:
-            restored = restore(file, blob, codec, slot, scratch)
+            if task.sign_mantissas:
+                restored += restore_sign_mantissas(file, blob, plane)
+            if task.exponents:
+                restored += restore_exponents(file, blob, codec, task.bits, parts, scratch)
     except CorruptExpert as error:
         return Outcome(Result.CORRUPT, str(error))
     except OSError as error:

@@ -16,14 +16,15 @@ from typing import Final, Self
 import torch
 
 from zipmoe.arena.arena import Arena
-from zipmoe.arena.directory import Directory
+from zipmoe.arena.directory import Directory, Record, State
+from zipmoe.arena.layout import Part
 from zipmoe.arena.leases import Leases
 from zipmoe.arena.use import UseTable
 from zipmoe.errors import ServiceRestarting
 from zipmoe.inference.acquisition import Acquisition
 from zipmoe.inference.model.weight import ExpertWeights, PackedExpert, PlainExpert
 from zipmoe.inference.scheduler_client import SchedulerClient
-from zipmoe.inference.weights import packed_matrix
+from zipmoe.kernels import Packed
 
 # An expert of the layer, by its number there, and its weights.
 Found = tuple[int, ExpertWeights]
@@ -92,7 +93,7 @@ class Experts:
         numbers = {first + expert: weight for expert, weight in needed.items()}
         here, missing = list[int](), list[int]()
         for number in numbers:
-            (here if self._directory.resident_offset(number) else missing).append(number)
+            (here if self._directory.ready(number) else missing).append(number)
         self._uses += len(numbers)
         while here or missing:
             if missing:
@@ -135,30 +136,31 @@ class Experts:
         """The expert's weights under a lease, or None (and no lease) if it is absent or being changed."""
         if not self._leases.lease(number):
             return None
-        offset, generation = self._directory.resident(number)
-        if not offset:
+        generation = self._directory.generation(number)
+        if not generation:
             self._leases.release(number)
             return None
         seen, weights = self._views.get(number, (0, None))
         if weights is None or seen != generation:
-            weights = self._view(offset)
+            weights = self._view(self._directory.read(number))
             self._views[number] = generation, weights
         return weights
 
-    def _view(self, offset: int) -> ExpertWeights:
-        """The weights of the expert that lies at `offset`: made once for as long as it stays there."""
+    def _view(self, record: Record) -> ExpertWeights:
+        """The weights of the expert that lies there: made once for as long as it does."""
         weights, hidden = self.header.weights, self._hidden
         inner = weights // (3 * hidden)
-        if self.header.bits:
-            slot = self._memory[offset : offset + self.header.slot_bytes]
-            return PackedExpert(
-                packed_matrix(slot, weights, 0, 2 * inner, hidden),
-                packed_matrix(slot, weights, 2 * inner * hidden, hidden, inner),
+        if record.state is State.COMPRESSED:
+            planes = (
+                self._memory[record.sign_mantissas : record.sign_mantissas + weights],
+                self._memory[record.exponents : record.exponents + self.header.part_bytes(Part.EXPONENTS)],
             )
+            gate_up_size = 2 * inner * hidden
+            return PackedExpert(Packed(*planes, 0, 2 * inner, hidden), Packed(*planes, gate_up_size, hidden, inner))
         with warnings.catch_warnings():
             # The arena is mapped read-only, and torch would rather it were not.
             warnings.filterwarnings("ignore", "The given buffer is not writable")
-            words = torch.frombuffer(self._memory, dtype=torch.bfloat16, count=weights, offset=offset)
+            words = torch.frombuffer(self._memory, dtype=torch.bfloat16, count=weights, offset=record.words)
         gate_up, down = words.tensor_split([2 * inner * hidden])
         return PlainExpert(gate_up.view(2 * inner, hidden), down.view(hidden, inner))
 

@@ -49,8 +49,8 @@ def pack(bits: int, exponents: Buffer, part: Buffer) -> int | None:
     """Pack the exponents of a chunk of at most 1 Mi weights into `part`, in codes of 3 or 4 bits: the bytes of it used.
     None if they do not fit: its size is the caller's bound, and the chunk stays in another form."""
 
-def unpack_exponents(part: Buffer, exponents: Buffer) -> None:
-    """The inverse of `pack`. ValueError if `part` is damaged or of another number of weights."""
+def unpack_exponents(part: Buffer, exponents: Buffer) -> int:
+    """The inverse of `pack`: the bytes of `part` used. ValueError if it is damaged or of another number of weights."""
 
 def unpack(weight: Packed, out: Matrix, threads: int, row: int = 0) -> None:
     """The BF16 words of as many rows as `out` has, from `row` on: for many tokens, a tile that stays in the cache.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from zipmoe.arena.arena import Arena
 from zipmoe.arena.directory import Directory
-from zipmoe.arena.layout import PAGE, same_epoch, whole
+from zipmoe.arena.layout import PAGE, Partition, same_epoch, whole
 from zipmoe.arena.leases import Leases
 from zipmoe.arena.use import UseTable
 from zipmoe.scheduler.scheduler import Scheduler
@@ -36,17 +36,17 @@ async def serve(places: Places) -> None:
                     await scheduler.fatal
 
 
-def attach(arena: Arena) -> Scheduler:
+def attach(arena: Arena, wanted: Partition | None = None) -> Scheduler:
     """A scheduler over the arena's own pages: the partition, made if this arena has none yet, and the directory."""
     header = arena.header
     mine = arena.writable(PAGE, header.use_offset - PAGE)
-    pool = arena.pool()
-    if pool is None:
-        pool = whole(header)
-        record = pool.to_bytes(header.epoch)
+    partition = arena.partition()
+    if partition is None:
+        partition = wanted or whole(header)
+        record = partition.to_bytes(header.epoch)
         mine[: len(record)] = record
     directory = Directory(mine, header, start=PAGE)
-    return Scheduler(header, Slots(header, pool, directory, UseTable(arena.memory, header), Leases(arena.path)))
+    return Scheduler(header, Slots(header, partition, directory, UseTable(arena.memory, header), Leases(arena.path)))
 
 
 def main() -> None:

@@ -14,7 +14,9 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Final
 
+from zipmoe.arena.layout import Part
 from zipmoe.arena.use import HABIT_HALF_LIFE, RECENT_HALF_LIFE, Use
+from zipmoe.scheduler.residency import Residency
 
 # What a recent use weighs against a habit of as many uses a step.
 RECENT_WEIGHT: Final = 0.7
@@ -72,6 +74,23 @@ def victims(uses: Mapping[int, Use], now: int, phase: Phase, free: int, worth: W
     short = max(0, PREFILL_SLOTS - len(outside) - free)
     inside = [expert for expert in ranked if _working(uses[expert], now)]
     return outside + inside[:short]
+
+
+# How much warmer an expert must be than one that lies as words to take its place: less would move them to and fro.
+BETTER: Final = 1.25
+
+
+def rearrange(residency: Residency, worth: Mapping[int, float]) -> tuple[int | None, int | None]:
+    """Who should lie as words instead of in planes, and who should make room for it; None for who need not."""
+    here = residency.resident(Part.WORDS).keys()
+    packed = residency.resident(Part.SIGN_MANTISSAS).keys() & residency.resident(Part.EXPONENTS).keys()
+    warmest = max(packed - residency.filling.keys(), key=worth.__getitem__, default=None)
+    if warmest is None or residency.free(Part.WORDS):
+        return warmest, None
+    coldest = min(here - residency.filling.keys(), key=worth.__getitem__, default=None)
+    if coldest is None or worth[warmest] <= BETTER * worth[coldest]:
+        return None, None
+    return warmest, coldest
 
 
 def _working(use: Use, now: int) -> bool:

@@ -30,7 +30,7 @@ from zipmoe.errors import (
 )
 from zipmoe.scheduler.policy import Phase
 from zipmoe.scheduler.slots import Slots
-from zipmoe.scheduler.store_client import Response, StoreClient
+from zipmoe.scheduler.store_client import DEMAND, KEEP, Response, StoreClient, Urgency
 
 log = logging.getLogger(__name__)
 
@@ -57,10 +57,13 @@ class Flight:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Since the scheduler started; `hit_rate` is the share of uses that needed no load."""
+    """Since the scheduler started. `partial_misses` are those of the misses that found one plane resident; `hit_rate`
+    is the share of uses that needed no load."""
 
     misses: int
+    partial_misses: int
     evictions: int
+    demotions: int
     bytes_read: int
     hit_rate: float
 
@@ -76,7 +79,7 @@ class Scheduler:
         self._waiting: list[Flight] = []
         self._wanted = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._misses = self._bytes_read = 0
+        self._misses = self._partial = self._bytes_read = 0
         self._uses_before = slots.use.total()
 
     @asynccontextmanager
@@ -85,7 +88,7 @@ class Scheduler:
         self._store = store
         await store.drain()
         await self.slots.adopt()
-        log.info("took over %d resident experts", len(self.slots.residency.resident))
+        log.info("took over %d resident experts", sum(self.slots.states.values()))
         self._spawn(self._dispatch())
         try:
             yield
@@ -103,7 +106,7 @@ class Scheduler:
             for expert in dict.fromkeys(experts):
                 if not 0 <= expert < self.header.records:
                     raise UnknownExpert(f"expert number {expert}: the model has {self.header.records}")
-                if expert in self.slots.residency.resident:
+                if self.slots.residency.ready(expert):
                     self.slots.grant(expert)
                     yield expert
                 else:
@@ -123,7 +126,8 @@ class Scheduler:
     def statistics(self) -> Statistics:
         uses = self.slots.use.total() - self._uses_before
         hit_rate = max(0.0, 1 - self._misses / uses) if uses else 0.0
-        return Statistics(self._misses, self.slots.evictions, self._bytes_read, hit_rate)
+        slots = self.slots
+        return Statistics(self._misses, self._partial, slots.evictions, slots.demotions, self._bytes_read, hit_rate)
 
     # -- flights
 
@@ -131,6 +135,7 @@ class Scheduler:
         flight = self._flights.get(expert)
         if flight is None:
             self._misses += 1
+            self._partial += bool(self.slots.residency.parts(expert))
             flight = self._flights[expert] = Flight(expert, phase, time.monotonic())
             self._waiting.append(flight)
             self._wanted.set()
@@ -181,6 +186,8 @@ class Scheduler:
             seated = [flight for phase in (Phase.DECODE, Phase.PREFILL) for flight in self._seat(phase)]
             if seated:
                 self._spawn(self._load(seated))
+            if not self._waiting:
+                self._move()
             self._give_up_late()
             if self._waiting:
                 await asyncio.sleep(ROOM_LOOK_SECONDS)
@@ -189,29 +196,37 @@ class Scheduler:
 
     def _seat(self, phase: Phase) -> list[Flight]:
         """Takes those flights off the waiting list that there is a slot for now."""
-        seated = set(self.slots.seat([flight.expert for flight in self._waiting if flight.phase is phase], phase))
+        wanted = {flight.expert: flight.phase for flight in self._waiting}
+        seated = set(self.slots.seat([expert for expert in wanted if wanted[expert] is phase], phase, wanted))
         ready = [flight for flight in self._waiting if flight.expert in seated]
         self._waiting = [flight for flight in self._waiting if flight.expert not in seated]
         return ready
+
+    def _move(self) -> None:
+        """Begins to bring an expert into its other form, if one would lie better there."""
+        if (expert := self.slots.move()) is not None:
+            flight = self._flights[expert] = Flight(expert, Phase.DECODE, time.monotonic())
+            self._spawn(self._load([flight], KEEP))
 
     def _give_up_late(self) -> None:
         deadline = time.monotonic() - ROOM_PATIENCE_SECONDS
         for flight in [flight for flight in self._waiting if flight.since < deadline]:
             self._waiting.remove(flight)
-            if flight.expert in self.slots.residency.loading:
+            if flight.expert in self.slots.residency.filling:
                 error: ZipMoEError = ServiceRestarting("the expert store stays away: see its log")
             else:
                 error = CacheExhausted(
-                    f"all {self.slots.pool.slots} slots of the arena stayed in use for {ROOM_PATIENCE_SECONDS:.0f} s: "
-                    "give it more memory (--arena-size)"
+                    f"all {self.slots.partition.experts} slots of the arena stayed in use for "
+                    f"{ROOM_PATIENCE_SECONDS:.0f} s: give it more memory (--arena-size)"
                 )
             self._land(flight, error)
 
-    async def _load(self, flights: list[Flight]) -> None:
+    async def _load(self, flights: list[Flight], urgency: Urgency = DEMAND) -> None:
         aloft = {flight.expert: flight for flight in flights}
-        slots = [(expert, self.slots.slot(expert)) for expert in aloft]
+        placements = [self.slots.placement(expert) for expert in aloft]
+        header = self.header
         try:
-            async for expert, outcome in self._store.load(self.header.epoch, self.header.experts, slots):
+            async for expert, outcome in self._store.load(header.epoch, header.experts, placements, urgency):
                 await self._settle(aloft.pop(expert), outcome)
         except StaleEpoch:
             raise
@@ -224,8 +239,11 @@ class Scheduler:
         self._bytes_read += outcome.bytes_read
         if outcome.outcome == Response.OUTCOME_LOADED:
             await self.slots.publish(flight.expert)
-            self.slots.grant(flight.expert)
+            if flight.waiters:
+                self.slots.grant(flight.expert)
             self._land(flight, None)
+            # A slot for words may have become free for the one that is to have it: before a miss takes it.
+            self._move()
             return
         self.slots.residency.abandon(flight.expert)
         if outcome.outcome == Response.OUTCOME_CORRUPT:

@@ -3,7 +3,8 @@
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
-from zipmoe.arena.layout import same_epoch
+from zipmoe.arena.directory import State
+from zipmoe.arena.layout import Part, same_epoch
 from zipmoe.errors import UnknownExpert
 from zipmoe.scheduler.policy import Phase
 from zipmoe.scheduler.scheduler import Scheduler
@@ -32,24 +33,36 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
         self, request: scheduler_pb2.GetCacheStatusRequest, context: Context
     ) -> scheduler_pb2.GetCacheStatusResponse:
         scheduler, statistics = self._scheduler, self._scheduler.statistics()
-        slots = scheduler.slots
-        resident = sorted(slots.residency.resident)
+        slots, states = scheduler.slots, scheduler.slots.states
+        ready = [number for number in range(scheduler.header.records) if slots.residency.ready(number)]
         return scheduler_pb2.GetCacheStatusResponse(
             arena=self._arena,
             epoch=scheduler.header.epoch,
             experts=scheduler.header.records,
-            slots=slots.pool.slots,
-            slot_bytes=slots.pool.slot_bytes,
-            full=0 if scheduler.header.bits else len(resident),
-            compressed=len(resident) if scheduler.header.bits else 0,
-            loading=len(slots.residency.loading),
+            pools=[
+                scheduler_pb2.PoolStatus(
+                    part=part.name.lower(),
+                    slots=slots.partition[part].slots,
+                    slot_bytes=slots.partition[part].slot_bytes,
+                    used=slots.partition[part].slots - slots.residency.free(part),
+                )
+                for part in Part
+                if slots.partition[part].slots
+            ],
+            full=states[State.FULL],
+            compressed=states[State.COMPRESSED],
+            sign_mantissas=states[State.SIGN_MANTISSAS],
+            exponents=states[State.EXPONENTS],
+            loading=len(slots.residency.filling),
             leased=slots.leased(),
             uses=slots.use.total(),
             misses=statistics.misses,
+            partial_misses=statistics.partial_misses,
             evictions=statistics.evictions,
+            demotions=statistics.demotions,
             bytes_read=statistics.bytes_read,
             hit_rate=statistics.hit_rate,
-            resident=[self._named(number) for number in resident] if request.list_experts else [],
+            resident=[self._named(number) for number in ready] if request.list_experts else [],
         )
 
     def _number(self, named: expert_pb2.ExpertId) -> int:

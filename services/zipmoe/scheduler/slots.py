@@ -1,5 +1,5 @@
-"""Slots: which expert lies in which slot, and the only writer of the arena's directory. Waits for nothing but a reader
-that looks at a record; the loads that fill slots are `scheduler`'s.
+"""Slots: which parts of which expert lie where, and the only writer of the arena's directory. Waits for nothing but a
+reader that looks at a record; the loads that fill slots are `scheduler`'s.
 
 Guarantees
   * A record is changed only under its exclusive lock, so nobody multiplies with a slot that is being refilled.
@@ -8,87 +8,159 @@ Guarantees
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable
 from typing import Final
 
-from zipmoe.arena.directory import Directory
-from zipmoe.arena.layout import Header, Pool
+from zipmoe.arena.directory import Directory, State
+from zipmoe.arena.layout import PLANES, Header, Part, Partition
 from zipmoe.arena.leases import Leases
 from zipmoe.arena.use import UseTable
-from zipmoe.scheduler.policy import Phase
+from zipmoe.scheduler.policy import Phase, affinity, rearrange
 from zipmoe.scheduler.ranking import Ranking
 from zipmoe.scheduler.residency import Residency
-from zipmoe.scheduler.store_client import Slot
+from zipmoe.scheduler.store_client import LOAD, RECOVER, REDUCE, Placement
 
 # A grant reaches its acquirer within a millisecond; if it was not taken up by now, the acquirer is gone.
 TAKE_UP_SECONDS: Final = 1.0
 
 
 class Slots:
-    def __init__(self, header: Header, pool: Pool, directory: Directory, use: UseTable, leases: Leases) -> None:
-        self.pool = pool
-        self.residency = Residency(pool.slots)
+    def __init__(
+        self, header: Header, partition: Partition, directory: Directory, use: UseTable, leases: Leases
+    ) -> None:
+        self.partition = partition
+        self.residency = Residency({part: partition[part].slots for part in Part})
         self.use = use
-        self.evictions = 0
+        self.evictions = self.demotions = 0
         self._header = header
         self._directory = directory
         self._leases = leases
-        self._ranking = Ranking(use)
+        self._rankings = {part: Ranking(use) for part in Part}
         self._granted: dict[int, tuple[int, float]] = {}
+        self._moved = -1
 
     async def adopt(self) -> None:
         """Takes over what the directory says is resident, from a scheduler before this one."""
-        offsets = ((expert, self._directory.resident_offset(expert)) for expert in range(self._header.records))
-        found = [(expert, self.pool.slot_at(offset)) for expert, offset in offsets if offset]
-        for expert in self.residency.adopt(found):
-            await self._claim(expert)
-            self._directory.withdraw(expert)
-            self._leases.release(expert)
+        for expert in range(self._header.records):
+            record = self._directory.read(expert)
+            offsets = zip(Part, (record.words, record.sign_mantissas, record.exponents), strict=True)
+            parts = {part: self.partition[part].slot_at(offset) for part, offset in offsets if offset}
+            if record.state and not self.residency.adopt(expert, parts):
+                await self._claim(expert)
+                self._directory.withdraw(expert)
+                self._leases.release(expert)
 
     def grant(self, expert: int) -> None:
         """Protects a resident expert until its acquirer has used it."""
         self._granted[expert] = (self.use.read(expert).count, time.monotonic() + TAKE_UP_SECONDS)
 
-    def seat(self, experts: Iterable[int], phase: Phase) -> list[int]:
-        """Gives slots to as many of these as policy and leases allow, in their order; returns those now loading."""
-        # An expert may still be loading for somebody who gave up: its slot is doubtful, so it waits.
-        queue = [expert for expert in experts if expert not in self.residency.loading]
-        short = len(queue) - self.residency.free
-        if short > 0:
-            self._evict(short, phase)
-        seated = queue[: self.residency.free]
-        for expert in seated:
-            self.residency.place(expert)
-        return seated
+    def seat(self, experts: Iterable[int], phase: Phase, wanted: Collection[int] = ()) -> list[int]:
+        """Gives slots to as many of these as policy and leases allow, in their order; returns those to be loaded now.
 
-    def slot(self, expert: int) -> Slot:
-        """Where an expert is being loaded to."""
-        return Slot(self.pool.slot_offset(self.residency.loading[expert]), self.pool.slot_bytes)
+        Whatever is resident of them, and of those `wanted` besides, stays.
+        """
+        # An expert may still be loading for somebody who gave up: its slots are doubtful, so it waits.
+        queue = [expert for expert in experts if expert not in self.residency.filling]
+        seated = self._place(queue)
+        left = [expert for expert in queue if expert not in seated]
+        # The scarcest part first: who does not get that one takes no slot of another.
+        for part in sorted(Part, key=self.residency.slots.__getitem__):
+            lacking = [expert for expert in left if part in self.residency.lacking(expert)]
+            if len(lacking) > self.residency.free(part):
+                self._evict(part, len(lacking) - self.residency.free(part), phase, {*queue, *wanted})
+                late = lacking[self.residency.free(part) :]
+                left = [expert for expert in left if expert not in late]
+        return seated + self._place(left)
+
+    def move(self) -> int | None:
+        """Gives slots to one expert that would lie better in its other form, about once a decode step and one at a
+        time: the warmest as words, the coldest of those in planes (F to C) unless it is colder than all there."""
+        step, done = self.use.step(), self._moved
+        if not self.residency.mixed or self.residency.moving or (step == done and not self.residency.free(Part.WORDS)):
+            return None
+        self._moved = step
+        experts = {expert for part in Part for expert in self.residency.resident(part)}
+        worth = {expert: affinity(self.use.read(expert), step) for expert in experts}
+        rise, fall = rearrange(self.residency, worth)
+        if fall is not None:
+            warmer = {expert for expert in experts if worth[expert] >= worth[fall]}
+            for part in PLANES:
+                if not self.residency.free(part):
+                    self._evict(part, 1, Phase.DECODE, warmer)
+            if all(self.residency.free(part) for part in PLANES):
+                self.residency.place(fall, PLANES)
+                return fall
+            self._evict(Part.WORDS, 1, Phase.DECODE, experts - {fall})
+        if rise is None or not self.residency.free(Part.WORDS):
+            return None
+        self.residency.place(rise, (Part.WORDS,))
+        return rise
+
+    def placement(self, expert: int) -> Placement:
+        """What is to be done for an expert that has been given slots."""
+        filling = self.residency.filling[expert]
+        if not self.residency.ready(expert):
+            act, parts = LOAD, dict(filling)
+        else:
+            act = RECOVER if Part.WORDS in filling else REDUCE
+            parts = self.residency.parts(expert) | dict(filling)
+        return Placement(expert, act, {part: self.partition[part].slot(slot) for part, slot in parts.items()})
+
+    @property
+    def states(self) -> Counter[State]:
+        """Experts by how much of them is resident."""
+        experts = {expert for part in Part for expert in self.residency.resident(part)}
+        return Counter(self._directory.read(expert).state for expert in experts)
 
     async def publish(self, expert: int) -> None:
         """Its load is complete: readers may find it."""
         await self._claim(expert)
-        self._directory.publish(expert, self.slot(expert).offset)
+        self.residency.filled(expert)
+        self._write(expert)
         self._leases.release(expert)
-        self.residency.loaded(expert)
 
     def leased(self) -> int:
         """Resident experts that somebody holds a lease on right now."""
-        return sum(self._leases.held(expert) for expert in self.residency.resident)
+        residents = {expert for part in Part for expert in self.residency.resident(part)}
+        return sum(self._leases.held(expert) for expert in residents)
 
-    def _evict(self, count: int, phase: Phase) -> None:
-        """Makes up to `count` resident experts absent, as far as policy allows and nobody holds a lease."""
-        kept = {expert for expert in list(self._granted) if self._kept(expert)}
-        spare = self.residency.free + len(self.residency.loading) + len(kept)
-        for expert in self._ranking.victims(self.residency.resident, kept, phase, spare):
+    def _place(self, queue: Iterable[int]) -> list[int]:
+        placed = []
+        for expert in queue:
+            lacking = self.residency.lacking(expert)
+            if all(self.residency.free(part) for part in lacking):
+                self.residency.place(expert, lacking)
+                placed.append(expert)
+        return placed
+
+    def _evict(self, part: Part, count: int, phase: Phase, wanted: Collection[int]) -> None:
+        """Frees up to `count` slots of a part, as far as policy allows and nobody holds a lease."""
+        kept = {expert for expert in list(self._granted) if self._kept(expert)}.union(self.residency.filling, wanted)
+        spare = self.residency.free(part) + len(self.residency.filling) + len(self._granted)
+        for expert in self._rankings[part].victims(self.residency.resident(part), kept, phase, spare):
             with self._leases.claimed(expert) as claimed:
                 if claimed:
-                    self._directory.withdraw(expert)
-                    self.residency.evict(expert)
-                    self.evictions += 1
+                    self._fall(expert, part)
                     count -= 1
             if not count:
                 break
+
+    def _fall(self, expert: int, part: Part) -> None:
+        self.residency.drop(expert, self.residency.falling(part))
+        self._write(expert)
+        if self.residency.parts(expert):
+            self.demotions += 1
+        else:
+            self.evictions += 1
+
+    def _write(self, expert: int) -> None:
+        """The record, after what is believed; under its exclusive lock."""
+        parts = self.residency.parts(expert)
+        if parts:
+            self._directory.publish(expert, {part: self.partition[part].slot_offset(at) for part, at in parts.items()})
+        else:
+            self._directory.withdraw(expert)
 
     def _kept(self, expert: int) -> bool:
         """Granted, and its acquirer has not yet used it."""
@@ -99,6 +171,7 @@ class Slots:
         return False
 
     async def _claim(self, expert: int) -> None:
-        # Only a reader that is finding out that the expert is absent can be in the way: for microseconds.
+        # Only a reader that is finding out that the expert is absent can be in the way: for microseconds. Or one that
+        # multiplies with it in the form that it had: until it is through.
         while not self._leases.claim(expert):  # noqa: ASYNC110
             await asyncio.sleep(0)

@@ -1,15 +1,24 @@
 """The scheduler's door to the expert store: converts and calls."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final, TypeAlias
 
 import grpc
 
+from zipmoe.arena.layout import Part, Slot
 from zipmoe.v1 import expert_pb2, expert_store_pb2, expert_store_pb2_grpc
 from zipmoe.wire.channel import PATIENCE_SECONDS
 from zipmoe.wire.status import raised
 
 Response = expert_store_pb2.LoadExpertsResponse
+Act: TypeAlias = expert_pb2.Placement.Act
+Urgency: TypeAlias = expert_pb2.Urgency
+
+LOAD, RECOVER, REDUCE = expert_pb2.Placement.ACT_LOAD, expert_pb2.Placement.ACT_RECOVER, expert_pb2.Placement.ACT_REDUCE
+DEMAND, FORECAST, KEEP = expert_pb2.URGENCY_DEMAND, expert_pb2.URGENCY_FORECAST, expert_pb2.URGENCY_KEEP
+
+_FIELDS: Final = {Part.WORDS: "words", Part.SIGN_MANTISSAS: "sign_mantissas", Part.EXPONENTS: "exponents"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +29,12 @@ class Description:
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
-    """Bytes from the arena's start, and how many."""
+class Placement:
+    """What is to be done with an expert, and where its parts lie or shall lie."""
 
-    offset: int
-    length: int
+    expert: int
+    act: Act
+    slots: Mapping[Part, Slot]
 
 
 class StoreClient:
@@ -40,22 +50,14 @@ class StoreClient:
         return Description(answer.fingerprint, answer.arena, answer.epoch)
 
     async def load(
-        self, epoch: int, experts: int, slots: Iterable[tuple[int, Slot]]
+        self, epoch: int, experts: int, placements: Iterable[Placement], urgency: Urgency
     ) -> AsyncIterator[tuple[int, Response]]:
-        """Loads each numbered expert into its slot; yields (number, what became of it) in the order of completion.
+        """Fills these slots; yields (expert's number, what became of it) in the order of completion.
 
         Raises ServiceRestarting if the store goes away: then `drain` before the remaining slots are used again.
         """
         request = expert_store_pb2.LoadExpertsRequest(
-            epoch=epoch,
-            urgency=expert_pb2.URGENCY_DEMAND,
-            placements=[
-                expert_pb2.Placement(
-                    expert=expert_pb2.ExpertId(layer=expert // experts, expert=expert % experts),
-                    slot=expert_pb2.SlotRef(offset=slot.offset, length=slot.length),
-                )
-                for expert, slot in slots
-            ],
+            epoch=epoch, urgency=urgency, placements=[_to_pb(placement, experts) for placement in placements]
         )
         with raised():
             async for message in self._stub.LoadExperts(request):
@@ -72,3 +74,11 @@ class StoreClient:
         request = expert_store_pb2.CancelLoadsRequest(drain=True)
         with raised():
             await self._stub.CancelLoads(request, wait_for_ready=True, timeout=PATIENCE_SECONDS)
+
+
+def _to_pb(placement: Placement, experts: int) -> expert_pb2.Placement:
+    layer, expert = divmod(placement.expert, experts)
+    slots = {
+        _FIELDS[part]: expert_pb2.SlotRef(offset=at.offset, length=at.length) for part, at in placement.slots.items()
+    }
+    return expert_pb2.Placement(expert=expert_pb2.ExpertId(layer=layer, expert=expert), act=placement.act, **slots)

@@ -58,7 +58,7 @@ std::optional<size_t> pack_chunk(int bits, nb::handle exponents, nb::handle part
     return zipmoe::pack(form, from.data(), from.size(), to.data(), to.size());
 }
 
-void unpack_exponents(nb::handle part, nb::handle exponents) {
+size_t unpack_exponents(nb::handle part, nb::handle exponents) {
     const Buffer from(part, Buffer::kRead), to(exponents, Buffer::kWrite);
     Chunk chunk;
     size_t used;
@@ -68,6 +68,7 @@ void unpack_exponents(nb::handle part, nb::handle exponents) {
                " exponents");
     nb::gil_scoped_release free;
     exponents_of(chunk, to.data());
+    return used;
 }
 
 void unpack_rows(const Packed& weight, const WriteArray& out, int threads, size_t row) {
