@@ -41,7 +41,7 @@ bench: .venv/peers
 clean:
 	rm -rf .run build .venv
 
-.run/demo.zipmoe/manifest: models/demo/model.safetensors .venv/serve
+.run/demo.zipmoe/manifest: models/demo/model.safetensors $(wildcard services/zipmoe/pack/*.py) .venv/serve
 	rm -rf .run/demo.zipmoe .run/demo.zipmoe.partial
 	$(bin)/zipmoe pack models/demo .run/demo.zipmoe
 	$(bin)/zipmoe verify .run/demo.zipmoe --against models/demo

@@ -51,6 +51,54 @@ async def test_a_demand_overtakes_all_that_is_queued(bench: Bench) -> None:
         assert order == ["demand", "later demand", "forecast", "later forecast", "keep"]
 
 
+async def test_a_hastened_forecast_overtakes_what_is_less_urgent_and_is_done_once(bench: Bench) -> None:
+    async with bench.pool() as pool:
+        order: list[str] = []
+        with bench.stopped():
+            first = await bench.submit(pool, 0, 0)
+            await bench.started(first)
+            assert not pool.hasten(first)
+            loads = {
+                "forecast": await bench.submit(pool, 1, 1, Urgency.FORECAST),
+                "hastened": await bench.submit(pool, 2, 2, Urgency.FORECAST),
+                "demand": await bench.submit(pool, 3, 3, Urgency.DEMAND),
+            }
+            assert pool.hasten(loads["hastened"])
+            late = await bench.submit(pool, 4, 4, Urgency.DEMAND)
+            for name, load in {**loads, "late demand": late}.items():
+                load.outcome.add_done_callback(partial(_note, order, name))
+        for load in (*loads.values(), late):
+            assert (await outcome(load)).result is Result.LOADED
+        assert order == ["demand", "hastened", "late demand", "forecast"]
+        assert not pool.hasten(loads["hastened"])
+        await asyncio.wait_for(pool.drain(), 20)
+
+
+async def test_a_hastened_load_can_be_cancelled(bench: Bench) -> None:
+    async with bench.pool() as pool:
+        before = bench.slot(1)
+        with bench.stopped():
+            await bench.started(await bench.submit(pool, 0, 0))
+            load = await bench.submit(pool, 1, 1, Urgency.FORECAST)
+            assert pool.hasten(load)
+            assert pool.cancel(load)
+            assert not pool.hasten(load)
+        assert (await outcome(await bench.submit(pool, 2, 2, Urgency.KEEP))).result is Result.LOADED
+        assert bench.slot(1) == before
+
+
+async def test_a_hastened_load_outlives_a_worker_that_died_idle(bench: Bench) -> None:
+    async with bench.pool() as pool:
+        (worker,) = bench.workers()
+        worker.kill()
+        worker.wait()
+        load = await bench.submit(pool, 1, 1, Urgency.FORECAST)
+        pool.hasten(load)
+        assert (await outcome(load)).result is Result.LOADED
+        assert bench.slot(1) == bench.original(1)
+        assert (await outcome(await bench.submit(pool, 2, 2, Urgency.KEEP))).result is Result.LOADED
+
+
 async def test_a_load_cancelled_before_its_start_leaves_its_slot_alone(bench: Bench) -> None:
     async with bench.pool() as pool:
         before = bench.slot(1)

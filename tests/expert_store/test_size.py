@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.arena.shapes import header
-from zipmoe.arena.layout import Header, whole
+from zipmoe.arena.layout import FEWEST_SLOTS, Header, whole
 from zipmoe.errors import CacheExhausted, InvalidRequest
-from zipmoe.expert_store.size import FEWEST_SLOTS, arena_bytes
+from zipmoe.expert_store.size import arena_bytes
 
 # 1024 experts of 6 MiB: 6 GiB in all.
 EMPTY = replace(header(1, layers=16, experts=64, weights=3 << 20), size=0)

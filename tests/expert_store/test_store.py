@@ -72,6 +72,23 @@ async def test_cancelling_names_what_was_dropped(bench: Bench) -> None:
             assert store.cancel([(0, 1)]) == []
 
 
+async def test_hastening_names_what_had_not_started(bench: Bench) -> None:
+    async with bench.pool() as pool:
+        store = Store(bench.pack, bench.arena, pool)
+        with bench.stopped():
+            await bench.started(await bench.submit(pool, 0, 0))
+            queued = [
+                asyncio.ensure_future(store.load(0, number, bench.slots(number), urgency))
+                for number, urgency in ((1, Urgency.DEMAND), (2, Urgency.FORECAST))
+            ]
+            while (0, 2) not in store._loads:
+                await asyncio.sleep(0)
+            assert store.hasten([(1, 3), (0, 2)]) == [(0, 2)]
+        for load in queued:
+            assert (await load).result is Result.LOADED
+        assert store.hasten([(0, 2)]) == []
+
+
 async def test_a_caller_of_another_epoch_is_refused(bench: Bench) -> None:
     async with bench.pool() as pool:
         store = Store(bench.pack, bench.arena, pool)

@@ -28,18 +28,41 @@ BELOW: dict[str, tuple[str, ...]] = {
         "zipmoe.wire",
         "zipmoe.pack",
         "zipmoe.kernels",
+        "zipmoe.routing",
     ),
     # It writes what a pack is made of.
     "zipmoe.synth": ("zipmoe.errors", "zipmoe.pack"),
+    "zipmoe.routing": ("zipmoe.errors",),
     # It replays the scheduler's choices, on routing like that which a checkpoint is made to have.
-    "zipmoe.simulate": ("zipmoe.errors", "zipmoe.arena", "zipmoe.scheduler", "zipmoe.synth"),
+    "zipmoe.simulate": ("zipmoe.errors", "zipmoe.arena", "zipmoe.routing", "zipmoe.scheduler", "zipmoe.synth"),
+    "zipmoe.plan": (
+        "zipmoe.errors",
+        "zipmoe.arena",
+        "zipmoe.pack",
+        "zipmoe.routing",
+        "zipmoe.scheduler",
+        "zipmoe.simulate",
+    ),
+    # It starts services as commands, as everybody does, and asks them over the wire.
+    "zipmoe.profile": (
+        "zipmoe.errors",
+        "zipmoe.v1",
+        "zipmoe.arena",
+        "zipmoe.wire",
+        "zipmoe.pack",
+        "zipmoe.kernels",
+        "zipmoe.plan",
+    ),
     "zipmoe.cli": ("zipmoe",),
 }
 
 PURE = (
     "zipmoe.scheduler.policy",
     "zipmoe.scheduler.residency",
+    "zipmoe.scheduler.order",
+    "zipmoe.routing",
     "zipmoe.simulate",
+    "zipmoe.plan",
     "zipmoe.expert_store.size",
     "zipmoe.pack.codec",
     "zipmoe.arena.layout",

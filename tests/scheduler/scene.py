@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,9 +16,10 @@ from zipmoe.arena.directory import Directory, Record, State
 from zipmoe.arena.layout import Part, divide
 from zipmoe.arena.leases import Leases
 from zipmoe.arena.use import UseTable
-from zipmoe.scheduler import ranking as module
 from zipmoe.scheduler.__main__ import attach
-from zipmoe.scheduler.policy import Phase, victims
+from zipmoe.scheduler.forecasts import Forecast
+from zipmoe.scheduler.policy import Phase
+from zipmoe.scheduler.ranking import Ranking
 from zipmoe.scheduler.scheduler import Scheduler
 
 
@@ -42,6 +44,24 @@ class Scene:
     def want(self, *experts: int, phase: Phase = Phase.DECODE) -> "asyncio.Task[list[int]]":
         """The same, meanwhile."""
         return asyncio.get_running_loop().create_task(self.get(*experts, phase=phase))
+
+    def forecast(self, layer: int, *experts: int, phase: Phase = Phase.DECODE, demanding: bool = False) -> None:
+        """Says that these will probably be wanted, while a layer is computed."""
+        self.scheduler.forecast(Forecast(layer, experts, phase, demanding))
+
+    async def bring(self, layer: int, *experts: int) -> None:
+        """Has these forecast, and loaded for that alone."""
+        self.forecast(layer, *experts)
+        await self.store.until_aloft(*experts)
+        for expert in experts:
+            self.store.finish(expert)
+        await self.quiet()
+        assert self.residents().issuperset(experts)
+
+    async def quiet(self) -> None:
+        """Lets the scheduler do whatever it would."""
+        for _ in range(20):
+            await asyncio.sleep(0)
 
     def take_up(self, expert: int, phase: Phase = Phase.DECODE) -> None:
         """Leases an expert, looks at its bytes, counts the use, lets it go."""
@@ -116,19 +136,24 @@ class Looks:
         self._count = 0
         self._news = asyncio.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
-        monkeypatch.setattr(module, "victims", self._look)
+        victims = Ranking.victims
+
+        def looked(*arguments: Any) -> Iterator[int]:
+            self._look()
+            return victims(*arguments)
+
+        monkeypatch.setattr(Ranking, "victims", looked)
 
     async def again(self, times: int = 3) -> None:
         async with asyncio.timeout(10), self._news:
             enough = self._count + times
             await self._news.wait_for(lambda: self._count >= enough)
 
-    def _look(self, *arguments: object) -> list[int]:
+    def _look(self) -> None:
         self._count += 1
         task = asyncio.get_running_loop().create_task(self._tell())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return victims(*arguments)  # type: ignore[arg-type]
 
     async def _tell(self) -> None:
         async with self._news:

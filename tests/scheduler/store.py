@@ -44,6 +44,8 @@ class FakeStore(StoreClient):
         self.asked: list[int] = []
         self.placements: list[Placement] = []
         self.cancelled: list[int] = []
+        self.hastened: list[int] = []
+        self.workers = 2
         self.drains = 0
         self.drained = asyncio.Event()
         self.drained.set()
@@ -55,6 +57,11 @@ class FakeStore(StoreClient):
     @property
     def aloft(self) -> dict[int, Placement]:
         return {expert: placement for call in self._calls for expert, placement in call.aloft.items()}
+
+    @property
+    def urgencies(self) -> dict[int, Urgency]:
+        """Of all that is being loaded."""
+        return {expert: call.urgency for call in self._calls for expert in call.aloft}
 
     @property
     def slots(self) -> set[Slot]:
@@ -93,7 +100,7 @@ class FakeStore(StoreClient):
 
     async def describe(self) -> Description:
         header = self._arena.header
-        return Description(header.fingerprint, str(self._arena.path), header.epoch)
+        return Description(header.fingerprint, str(self._arena.path), header.epoch, self.workers)
 
     async def load(
         self, epoch: int, experts: int, placements: Iterable[Placement], urgency: Urgency
@@ -120,6 +127,11 @@ class FakeStore(StoreClient):
     async def cancel(self, experts: int, numbers: Iterable[int]) -> None:
         assert experts == self._arena.header.experts
         self.cancelled += numbers
+        await self._tell()
+
+    async def hasten(self, experts: int, numbers: Iterable[int]) -> None:
+        assert experts == self._arena.header.experts
+        self.hastened += numbers
         await self._tell()
 
     async def drain(self) -> None:

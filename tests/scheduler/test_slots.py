@@ -8,8 +8,10 @@ import pytest
 
 from tests.scheduler.scene import Looks, staged
 from zipmoe.errors import CacheExhausted
-from zipmoe.scheduler import scheduler, slots
+from zipmoe.scheduler import scheduler, victims
 from zipmoe.scheduler.policy import PREFILL_SLOTS, Phase
+from zipmoe.scheduler.scheduler import ROOM_LOOK_SECONDS
+from zipmoe.scheduler.slots import MOST_ALOFT
 
 
 async def test_a_leased_expert_is_never_the_victim(folder: Path) -> None:
@@ -19,6 +21,9 @@ async def test_a_leased_expert_is_never_the_victim(folder: Path) -> None:
             for expert in range(3, 12):
                 await scene.get(expert)
                 assert scene.residents() == {0, 2, expert}
+        for _ in range(3):
+            scene.use.advance()
+            scene.take_up(11)
         await scene.get(12)
         assert scene.residents() & {0, 2} != {0, 2}
 
@@ -47,7 +52,7 @@ async def test_leases_that_never_end_exhaust_the_cache(folder: Path, monkeypatch
 
 
 async def test_a_grant_stays_until_it_is_taken_up(folder: Path, looks: Looks, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slots, "TAKE_UP_SECONDS", 1000.0)
+    monkeypatch.setattr(victims, "TAKE_UP_SECONDS", 1000.0)
     async with staged(folder, slots=2, prompt=True) as scene:
         granted = [expert async for expert in scene.scheduler.acquire([0, 1], Phase.DECODE)]
         assert sorted(granted) == [0, 1]
@@ -60,7 +65,7 @@ async def test_a_grant_stays_until_it_is_taken_up(folder: Path, looks: Looks, mo
 
 
 async def test_a_grant_that_nobody_takes_up_is_not_kept_for_ever(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slots, "TAKE_UP_SECONDS", 0.01)
+    monkeypatch.setattr(victims, "TAKE_UP_SECONDS", 0.01)
     async with staged(folder, slots=2, prompt=True) as scene:
         _ = [expert async for expert in scene.scheduler.acquire([0, 1], Phase.DECODE)]
         assert sorted(await scene.get(2, 3)) == [2, 3]
@@ -125,3 +130,24 @@ async def test_a_prefill_into_a_full_working_set_circulates_through_a_few_slots(
         prompt = set(range(32)) - working
         assert set(await scene.get(*prompt, phase=Phase.PREFILL)) == prompt
         assert len(working & scene.residents()) == 4
+
+
+async def test_no_more_take_slots_away_at_a_time_than_keep_the_workers_busy(folder: Path) -> None:
+    async with staged(folder, slots=2 * MOST_ALOFT, layers=6) as scene:
+        first = scene.want(*range(2 * MOST_ALOFT))
+        await scene.store.until_aloft(*range(2 * MOST_ALOFT))
+        for expert in range(2 * MOST_ALOFT):
+            scene.store.finish(expert)
+        await first
+        more = range(2 * MOST_ALOFT, 4 * MOST_ALOFT)
+        want = scene.want(*more)
+        await scene.store.until_aloft(*more[:MOST_ALOFT])
+        await asyncio.sleep(5 * ROOM_LOOK_SECONDS)
+        assert scene.store.aloft.keys() == set(more[:MOST_ALOFT])
+        assert len(scene.residents()) == MOST_ALOFT
+        for expert in more:
+            while expert not in scene.store.aloft:
+                await asyncio.sleep(0)
+            scene.store.finish(expert)
+        assert sorted(await want) == list(more)
+        assert len(scene.residents() & set(range(2 * MOST_ALOFT))) >= MOST_ALOFT - 1

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zipmoe.routing.routing import Routing
 from zipmoe.scheduler.policy import POLICIES
 from zipmoe.simulate.contest import BELADY, RAW, contest
 from zipmoe.simulate.replay import replay, replay_belady
-from zipmoe.simulate.routing import Routing
 from zipmoe.simulate.shape import shape
 from zipmoe.simulate.synthetic import synthetic
 
@@ -36,8 +36,11 @@ def test_no_policy_beats_belady_and_all_that_fits_is_missed_once(routing: Routin
             assert found == best
 
 
-@given(st.lists(st.integers(0, EXPERTS - 1), min_size=1, max_size=60), st.integers(1, EXPERTS))
-def test_lru_is_lru(uses: list[int], slots: int) -> None:
+@given(st.lists(st.integers(0, EXPERTS - 1), min_size=3, max_size=60), st.integers(1, EXPERTS), st.integers(1, 3))
+def test_lru_is_lru(chosen: list[int], slots: int, layers: int) -> None:
+    """To the layer: experts are used one after the other in the layers' order."""
+    chosen = chosen[: len(chosen) // layers * layers]
+    uses = [expert + EXPERTS * (at % layers) for at, expert in enumerate(chosen)]
     cache, missed = OrderedDict[int, None](), 0
     for expert in uses:
         missed += expert not in cache
@@ -45,8 +48,8 @@ def test_lru_is_lru(uses: list[int], slots: int) -> None:
         cache.move_to_end(expert)
         if len(cache) > slots:
             cache.popitem(last=False)
-    found = replay(Routing(EXPERTS, np.array(uses).reshape(-1, 1, 1)), slots, POLICIES["lru"], warm=0)
-    assert found.missing * len(uses) == pytest.approx(missed)
+    found = replay(Routing(EXPERTS, np.array(chosen).reshape(-1, layers, 1)), slots, POLICIES["lru"], warm=0)
+    assert found.missing * len(uses) / layers == pytest.approx(missed)
 
 
 @pytest.mark.parametrize(("budget", "most"), [(0.25, 0.70), (0.40, 0.60), (0.60, 0.40), (0.80, 0.05)])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from zipmoe.errors import InvalidRequest
-from zipmoe.simulate.routing import Routing
+from zipmoe.routing.routing import Routing
 from zipmoe.simulate.shape import SHAPES, shape
 from zipmoe.simulate.synthetic import synthetic
 from zipmoe.synth.published import published

@@ -21,14 +21,22 @@ START_SECONDS = 60.0
 class Stack:
     """A context manager over a run folder and an arena of its own. `start` what the test needs."""
 
-    def __init__(self, pack: Path, arena_size: str = "30%", mode: str = "fast", resident: str = "auto") -> None:
+    def __init__(
+        self,
+        pack: Path,
+        arena_size: str = "30%",
+        mode: str = "fast",
+        resident: str = "auto",
+        pools: str = "",
+        forecast: int = 0,
+    ) -> None:
         self.pack = pack
         self.places = Places.under(Path(tempfile.mkdtemp(prefix="zipmoe-", dir="/tmp")))
         self.processes: dict[str, subprocess.Popen[str]] = {}
         self._options = {
             "expert_store": ["--pack", str(pack), "--arena-size", arena_size, "--resident", resident, "--workers", "2"],
-            "scheduler": [],
-            "inference": ["--pack", str(pack), "--mode", mode, "--threads", "2"],
+            "scheduler": ["--pools", pools] if pools else [],
+            "inference": ["--pack", str(pack), "--mode", mode, "--threads", "2", "--forecast", str(forecast)],
         }
 
     def __enter__(self) -> Self:

@@ -83,3 +83,15 @@ class CancelLoadsResponse(_message.Message):
     DROPPED_FIELD_NUMBER: _ClassVar[int]
     dropped: _containers.RepeatedCompositeFieldContainer[_expert_pb2.ExpertId]
     def __init__(self, dropped: _Optional[_Iterable[_Union[_expert_pb2.ExpertId, _Mapping]]] = ...) -> None: ...
+
+class HastenLoadsRequest(_message.Message):
+    __slots__ = ("experts",)
+    EXPERTS_FIELD_NUMBER: _ClassVar[int]
+    experts: _containers.RepeatedCompositeFieldContainer[_expert_pb2.ExpertId]
+    def __init__(self, experts: _Optional[_Iterable[_Union[_expert_pb2.ExpertId, _Mapping]]] = ...) -> None: ...
+
+class HastenLoadsResponse(_message.Message):
+    __slots__ = ("hastened",)
+    HASTENED_FIELD_NUMBER: _ClassVar[int]
+    hastened: _containers.RepeatedCompositeFieldContainer[_expert_pb2.ExpertId]
+    def __init__(self, hastened: _Optional[_Iterable[_Union[_expert_pb2.ExpertId, _Mapping]]] = ...) -> None: ...

@@ -51,6 +51,11 @@ class ExpertStoreServiceStub:
                 request_serializer=zipmoe_dot_v1_dot_expert__store__pb2.CancelLoadsRequest.SerializeToString,
                 response_deserializer=zipmoe_dot_v1_dot_expert__store__pb2.CancelLoadsResponse.FromString,
                 _registered_method=True)
+        self.HastenLoads = channel.unary_unary(
+                '/zipmoe.v1.ExpertStoreService/HastenLoads',
+                request_serializer=zipmoe_dot_v1_dot_expert__store__pb2.HastenLoadsRequest.SerializeToString,
+                response_deserializer=zipmoe_dot_v1_dot_expert__store__pb2.HastenLoadsResponse.FromString,
+                _registered_method=True)
 
 
 class ExpertStoreServiceServicer:
@@ -86,6 +91,15 @@ class ExpertStoreServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def HastenLoads(self, request, context):
+        """Somebody waits now for what was to be loaded at leisure: of these loads, those that have not started move up to
+        URGENCY_DEMAND. One that has started, or is none, stays as it is.
+        UNAVAILABLE  the store went away, and its loads with it: LoadExperts says so.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ExpertStoreServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -103,6 +117,11 @@ def add_ExpertStoreServiceServicer_to_server(servicer, server):
                     servicer.CancelLoads,
                     request_deserializer=zipmoe_dot_v1_dot_expert__store__pb2.CancelLoadsRequest.FromString,
                     response_serializer=zipmoe_dot_v1_dot_expert__store__pb2.CancelLoadsResponse.SerializeToString,
+            ),
+            'HastenLoads': grpc.unary_unary_rpc_method_handler(
+                    servicer.HastenLoads,
+                    request_deserializer=zipmoe_dot_v1_dot_expert__store__pb2.HastenLoadsRequest.FromString,
+                    response_serializer=zipmoe_dot_v1_dot_expert__store__pb2.HastenLoadsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -188,6 +207,33 @@ class ExpertStoreService:
             '/zipmoe.v1.ExpertStoreService/CancelLoads',
             zipmoe_dot_v1_dot_expert__store__pb2.CancelLoadsRequest.SerializeToString,
             zipmoe_dot_v1_dot_expert__store__pb2.CancelLoadsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def HastenLoads(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/zipmoe.v1.ExpertStoreService/HastenLoads',
+            zipmoe_dot_v1_dot_expert__store__pb2.HastenLoadsRequest.SerializeToString,
+            zipmoe_dot_v1_dot_expert__store__pb2.HastenLoadsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -50,6 +50,11 @@ class ExpertStoreServiceStub:
     """Takes loads that have not started out of the queue; their LoadExperts streams say DROPPED. With `drain`, drops
     everything queued by anybody and answers when nothing is being written any more.
     """
+    HastenLoads: _grpc.UnaryUnaryMultiCallable[_expert_store_pb2.HastenLoadsRequest, _expert_store_pb2.HastenLoadsResponse]
+    """Somebody waits now for what was to be loaded at leisure: of these loads, those that have not started move up to
+    URGENCY_DEMAND. One that has started, or is none, stays as it is.
+      UNAVAILABLE  the store went away, and its loads with it: LoadExperts says so.
+    """
 
 @_typing.type_check_only
 class ExpertStoreServiceAsyncStub(ExpertStoreServiceStub):
@@ -72,6 +77,11 @@ class ExpertStoreServiceAsyncStub(ExpertStoreServiceStub):
     CancelLoads: _aio.UnaryUnaryMultiCallable[_expert_store_pb2.CancelLoadsRequest, _expert_store_pb2.CancelLoadsResponse]  # type: ignore[assignment]
     """Takes loads that have not started out of the queue; their LoadExperts streams say DROPPED. With `drain`, drops
     everything queued by anybody and answers when nothing is being written any more.
+    """
+    HastenLoads: _aio.UnaryUnaryMultiCallable[_expert_store_pb2.HastenLoadsRequest, _expert_store_pb2.HastenLoadsResponse]  # type: ignore[assignment]
+    """Somebody waits now for what was to be loaded at leisure: of these loads, those that have not started move up to
+    URGENCY_DEMAND. One that has started, or is none, stays as it is.
+      UNAVAILABLE  the store went away, and its loads with it: LoadExperts says so.
     """
 
 class ExpertStoreServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -110,6 +120,17 @@ class ExpertStoreServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_expert_store_pb2.CancelLoadsResponse, _abc.Awaitable[_expert_store_pb2.CancelLoadsResponse]]:
         """Takes loads that have not started out of the queue; their LoadExperts streams say DROPPED. With `drain`, drops
         everything queued by anybody and answers when nothing is being written any more.
+        """
+
+    @_abc_1.abstractmethod
+    def HastenLoads(
+        self,
+        request: _expert_store_pb2.HastenLoadsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_expert_store_pb2.HastenLoadsResponse, _abc.Awaitable[_expert_store_pb2.HastenLoadsResponse]]:
+        """Somebody waits now for what was to be loaded at leisure: of these loads, those that have not started move up to
+        URGENCY_DEMAND. One that has started, or is none, stays as it is.
+          UNAVAILABLE  the store went away, and its loads with it: LoadExperts says so.
         """
 
 def add_ExpertStoreServiceServicer_to_server(servicer: ExpertStoreServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -33,6 +33,24 @@ class AcquireExpertsResponse(_message.Message):
     expert: _expert_pb2.ExpertId
     def __init__(self, expert: _Optional[_Union[_expert_pb2.ExpertId, _Mapping]] = ...) -> None: ...
 
+class ForecastExpertsRequest(_message.Message):
+    __slots__ = ("epoch", "phase", "layer", "experts", "demanding")
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    EXPERTS_FIELD_NUMBER: _ClassVar[int]
+    DEMANDING_FIELD_NUMBER: _ClassVar[int]
+    epoch: int
+    phase: Phase
+    layer: int
+    experts: _containers.RepeatedCompositeFieldContainer[_expert_pb2.ExpertId]
+    demanding: bool
+    def __init__(self, epoch: _Optional[int] = ..., phase: _Optional[_Union[Phase, str]] = ..., layer: _Optional[int] = ..., experts: _Optional[_Iterable[_Union[_expert_pb2.ExpertId, _Mapping]]] = ..., demanding: _Optional[bool] = ...) -> None: ...
+
+class ForecastExpertsResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class GetCacheStatusRequest(_message.Message):
     __slots__ = ("list_experts",)
     LIST_EXPERTS_FIELD_NUMBER: _ClassVar[int]
@@ -52,7 +70,7 @@ class PoolStatus(_message.Message):
     def __init__(self, part: _Optional[str] = ..., slots: _Optional[int] = ..., slot_bytes: _Optional[int] = ..., used: _Optional[int] = ...) -> None: ...
 
 class GetCacheStatusResponse(_message.Message):
-    __slots__ = ("arena", "epoch", "experts", "pools", "full", "compressed", "sign_mantissas", "exponents", "loading", "leased", "uses", "misses", "partial_misses", "evictions", "demotions", "bytes_read", "hit_rate", "resident")
+    __slots__ = ("arena", "epoch", "experts", "pools", "full", "compressed", "sign_mantissas", "exponents", "loading", "leased", "uses", "misses", "partial_misses", "evictions", "demotions", "bytes_read", "hit_rate", "resident", "forecasts", "forecast_loads", "forecast_bytes_read", "forecast_bytes_used", "forecasts_in_time")
     ARENA_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     EXPERTS_FIELD_NUMBER: _ClassVar[int]
@@ -71,6 +89,11 @@ class GetCacheStatusResponse(_message.Message):
     BYTES_READ_FIELD_NUMBER: _ClassVar[int]
     HIT_RATE_FIELD_NUMBER: _ClassVar[int]
     RESIDENT_FIELD_NUMBER: _ClassVar[int]
+    FORECASTS_FIELD_NUMBER: _ClassVar[int]
+    FORECAST_LOADS_FIELD_NUMBER: _ClassVar[int]
+    FORECAST_BYTES_READ_FIELD_NUMBER: _ClassVar[int]
+    FORECAST_BYTES_USED_FIELD_NUMBER: _ClassVar[int]
+    FORECASTS_IN_TIME_FIELD_NUMBER: _ClassVar[int]
     arena: str
     epoch: int
     experts: int
@@ -89,4 +112,9 @@ class GetCacheStatusResponse(_message.Message):
     bytes_read: int
     hit_rate: float
     resident: _containers.RepeatedCompositeFieldContainer[_expert_pb2.ExpertId]
-    def __init__(self, arena: _Optional[str] = ..., epoch: _Optional[int] = ..., experts: _Optional[int] = ..., pools: _Optional[_Iterable[_Union[PoolStatus, _Mapping]]] = ..., full: _Optional[int] = ..., compressed: _Optional[int] = ..., sign_mantissas: _Optional[int] = ..., exponents: _Optional[int] = ..., loading: _Optional[int] = ..., leased: _Optional[int] = ..., uses: _Optional[int] = ..., misses: _Optional[int] = ..., partial_misses: _Optional[int] = ..., evictions: _Optional[int] = ..., demotions: _Optional[int] = ..., bytes_read: _Optional[int] = ..., hit_rate: _Optional[float] = ..., resident: _Optional[_Iterable[_Union[_expert_pb2.ExpertId, _Mapping]]] = ...) -> None: ...
+    forecasts: int
+    forecast_loads: int
+    forecast_bytes_read: int
+    forecast_bytes_used: int
+    forecasts_in_time: int
+    def __init__(self, arena: _Optional[str] = ..., epoch: _Optional[int] = ..., experts: _Optional[int] = ..., pools: _Optional[_Iterable[_Union[PoolStatus, _Mapping]]] = ..., full: _Optional[int] = ..., compressed: _Optional[int] = ..., sign_mantissas: _Optional[int] = ..., exponents: _Optional[int] = ..., loading: _Optional[int] = ..., leased: _Optional[int] = ..., uses: _Optional[int] = ..., misses: _Optional[int] = ..., partial_misses: _Optional[int] = ..., evictions: _Optional[int] = ..., demotions: _Optional[int] = ..., bytes_read: _Optional[int] = ..., hit_rate: _Optional[float] = ..., resident: _Optional[_Iterable[_Union[_expert_pb2.ExpertId, _Mapping]]] = ..., forecasts: _Optional[int] = ..., forecast_loads: _Optional[int] = ..., forecast_bytes_read: _Optional[int] = ..., forecast_bytes_used: _Optional[int] = ..., forecasts_in_time: _Optional[int] = ...) -> None: ...

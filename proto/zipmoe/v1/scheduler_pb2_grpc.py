@@ -40,6 +40,11 @@ class SchedulerServiceStub:
                 request_serializer=zipmoe_dot_v1_dot_scheduler__pb2.AcquireExpertsRequest.SerializeToString,
                 response_deserializer=zipmoe_dot_v1_dot_scheduler__pb2.AcquireExpertsResponse.FromString,
                 _registered_method=True)
+        self.ForecastExperts = channel.stream_unary(
+                '/zipmoe.v1.SchedulerService/ForecastExperts',
+                request_serializer=zipmoe_dot_v1_dot_scheduler__pb2.ForecastExpertsRequest.SerializeToString,
+                response_deserializer=zipmoe_dot_v1_dot_scheduler__pb2.ForecastExpertsResponse.FromString,
+                _registered_method=True)
         self.GetCacheStatus = channel.unary_unary(
                 '/zipmoe.v1.SchedulerService/GetCacheStatus',
                 request_serializer=zipmoe_dot_v1_dot_scheduler__pb2.GetCacheStatusRequest.SerializeToString,
@@ -65,6 +70,19 @@ class SchedulerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ForecastExperts(self, request_iterator, context):
+        """Reads ahead: tells which experts will probably be needed soon. A stream that is open for as long as its caller lives,
+        for a message costs a twentieth of a call. Each message takes the place of those before it, and so does every layer
+        that is computed: what was forecast for a layer that is past is dropped unless it has started. Nothing is answered
+        before the caller closes the stream. Whatever breaks it, no expert is lost: open it again with the next forecast.
+        ABORTED      the arena was made anew: attach again.
+        NOT_FOUND    no such expert: a bug of the caller.
+        UNAVAILABLE  the scheduler restarts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetCacheStatus(self, request, context):
         """A picture of the cache. Costs a scan of the directory; for people, not for the hot path.
         """
@@ -79,6 +97,11 @@ def add_SchedulerServiceServicer_to_server(servicer, server):
                     servicer.AcquireExperts,
                     request_deserializer=zipmoe_dot_v1_dot_scheduler__pb2.AcquireExpertsRequest.FromString,
                     response_serializer=zipmoe_dot_v1_dot_scheduler__pb2.AcquireExpertsResponse.SerializeToString,
+            ),
+            'ForecastExperts': grpc.stream_unary_rpc_method_handler(
+                    servicer.ForecastExperts,
+                    request_deserializer=zipmoe_dot_v1_dot_scheduler__pb2.ForecastExpertsRequest.FromString,
+                    response_serializer=zipmoe_dot_v1_dot_scheduler__pb2.ForecastExpertsResponse.SerializeToString,
             ),
             'GetCacheStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCacheStatus,
@@ -114,6 +137,33 @@ class SchedulerService:
             '/zipmoe.v1.SchedulerService/AcquireExperts',
             zipmoe_dot_v1_dot_scheduler__pb2.AcquireExpertsRequest.SerializeToString,
             zipmoe_dot_v1_dot_scheduler__pb2.AcquireExpertsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForecastExperts(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/zipmoe.v1.SchedulerService/ForecastExperts',
+            zipmoe_dot_v1_dot_scheduler__pb2.ForecastExpertsRequest.SerializeToString,
+            zipmoe_dot_v1_dot_scheduler__pb2.ForecastExpertsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,15 @@ class SchedulerServiceStub:
       RESOURCE_EXHAUSTED  every slot stayed leased: give the arena more memory.
       UNAVAILABLE         the expert store stayed away for longer than a restart takes: ask again.
     """
+    ForecastExperts: _grpc.StreamUnaryMultiCallable[_scheduler_pb2.ForecastExpertsRequest, _scheduler_pb2.ForecastExpertsResponse]
+    """Reads ahead: tells which experts will probably be needed soon. A stream that is open for as long as its caller lives,
+    for a message costs a twentieth of a call. Each message takes the place of those before it, and so does every layer
+    that is computed: what was forecast for a layer that is past is dropped unless it has started. Nothing is answered
+    before the caller closes the stream. Whatever breaks it, no expert is lost: open it again with the next forecast.
+      ABORTED      the arena was made anew: attach again.
+      NOT_FOUND    no such expert: a bug of the caller.
+      UNAVAILABLE  the scheduler restarts.
+    """
     GetCacheStatus: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.GetCacheStatusRequest, _scheduler_pb2.GetCacheStatusResponse]
     """A picture of the cache. Costs a scan of the directory; for people, not for the hot path."""
 
@@ -60,6 +69,15 @@ class SchedulerServiceAsyncStub(SchedulerServiceStub):
       DATA_LOSS           the stored bytes of an expert are damaged: verify the pack, copy or pack it again.
       RESOURCE_EXHAUSTED  every slot stayed leased: give the arena more memory.
       UNAVAILABLE         the expert store stayed away for longer than a restart takes: ask again.
+    """
+    ForecastExperts: _aio.StreamUnaryMultiCallable[_scheduler_pb2.ForecastExpertsRequest, _scheduler_pb2.ForecastExpertsResponse]  # type: ignore[assignment]
+    """Reads ahead: tells which experts will probably be needed soon. A stream that is open for as long as its caller lives,
+    for a message costs a twentieth of a call. Each message takes the place of those before it, and so does every layer
+    that is computed: what was forecast for a layer that is past is dropped unless it has started. Nothing is answered
+    before the caller closes the stream. Whatever breaks it, no expert is lost: open it again with the next forecast.
+      ABORTED      the arena was made anew: attach again.
+      NOT_FOUND    no such expert: a bug of the caller.
+      UNAVAILABLE  the scheduler restarts.
     """
     GetCacheStatus: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.GetCacheStatusRequest, _scheduler_pb2.GetCacheStatusResponse]  # type: ignore[assignment]
     """A picture of the cache. Costs a scan of the directory; for people, not for the hot path."""
@@ -81,6 +99,21 @@ class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
           DATA_LOSS           the stored bytes of an expert are damaged: verify the pack, copy or pack it again.
           RESOURCE_EXHAUSTED  every slot stayed leased: give the arena more memory.
           UNAVAILABLE         the expert store stayed away for longer than a restart takes: ask again.
+        """
+
+    @_abc_1.abstractmethod
+    def ForecastExperts(
+        self,
+        request_iterator: _MaybeAsyncIterator[_scheduler_pb2.ForecastExpertsRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_scheduler_pb2.ForecastExpertsResponse, _abc.Awaitable[_scheduler_pb2.ForecastExpertsResponse]]:
+        """Reads ahead: tells which experts will probably be needed soon. A stream that is open for as long as its caller lives,
+        for a message costs a twentieth of a call. Each message takes the place of those before it, and so does every layer
+        that is computed: what was forecast for a layer that is past is dropped unless it has started. Nothing is answered
+        before the caller closes the stream. Whatever breaks it, no expert is lost: open it again with the next forecast.
+          ABORTED      the arena was made anew: attach again.
+          NOT_FOUND    no such expert: a bug of the caller.
+          UNAVAILABLE  the scheduler restarts.
         """
 
     @_abc_1.abstractmethod

@@ -14,6 +14,9 @@ LAYOUT_VERSION: Final = 4
 RECORD_BYTES: Final = 64
 USE_BYTES: Final = 40
 
+# One expert is read while another one is multiplied.
+FEWEST_SLOTS: Final = 2
+
 _MAGIC: Final = b"ZIPMOE\x00A"
 _HEADER: Final = struct.Struct("<8sIIIIQQQQ32s")
 _PARTITION: Final = struct.Struct("<10Q")

@@ -20,6 +20,9 @@ RunOption = Annotated[
     Path | None,
     typer.Option("--run", envvar="ZIPMOE_RUN", help="Folder of the services' sockets.", show_default="/tmp/zipmoe-UID"),
 ]
+ResidentOption = Annotated[
+    str, typer.Option(help="Experts in memory: pack3, pack4, bf16, or what is smallest (auto).", metavar="FORM")
+]
 PackArgument = Annotated[Path, typer.Argument(help="A packed model.", exists=True, file_okay=False)]
 
 
@@ -63,9 +66,7 @@ def up(
             envvar="ZIPMOE_ARENA_SIZE", help="Memory for experts: 6GiB, 300MB, or a share of the experts in BF16."
         ),
     ] = "50%",
-    resident: Annotated[
-        str, typer.Option(help="Experts in memory: pack3, pack4, bf16, or what is smallest (auto).", metavar="FORM")
-    ] = "auto",
+    resident: ResidentOption = "auto",
     mode: Annotated[
         str, typer.Option(help="fast, or reference: bit-identical to transformers' eager BF16.", metavar="MODE")
     ] = "fast",
@@ -152,24 +153,67 @@ def synth(
 
 @cli.command()
 def simulate(
+    packed: Annotated[
+        Path | None,
+        typer.Argument(help="A packed model that was served: its own routing.", show_default="made-up routing"),
+    ] = None,
     like: Annotated[str, typer.Option(help="olmoe-1b-7b or deepseek-v2-lite.", metavar="MODEL")] = "olmoe-1b-7b",
     memory: Annotated[
         list[float], typer.Option(help="Memory for experts, in percent of them in BF16. May be given again.", min=1)
     ] = [25, 40, 60, 80],  # noqa: B006
-    layers: Annotated[int, typer.Option(help="Layers: more take longer, and say the same.", min=1)] = 4,
-    tokens: Annotated[int, typer.Option(help="Tokens to decode, in requests of a hundred.", min=100)] = 600,
-    bits: Annotated[float, typer.Option(help="Bits of a weight, in memory and on disk.", min=8, max=16)] = 11.2,
-    disk: Annotated[float, typer.Option(help="GB/s that the disk reads.", min=0.001)] = 1.0,
+    batch: Annotated[int, typer.Option(help="Sequences that are decoded at once.", min=1)] = 1,
+    layers: Annotated[int, typer.Option(help="Layers made up: more take longer, and say the same.", min=1)] = 4,
+    tokens: Annotated[int, typer.Option(help="Tokens made up, in requests of a hundred.", min=100)] = 600,
+    bits: Annotated[float, typer.Option(help="Bits of a made-up weight, in memory and on disk.", min=8, max=16)] = 11.2,
+    disk: Annotated[float, typer.Option(help="GB/s of a made-up disk.", min=0.001)] = 1.0,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal routing.", min=0)] = 0,
 ) -> None:
     """Judge cache policies in seconds: what each would read from disk, on routing like that of real models.
 
-    The policies are the scheduler's own code. Real is how unequally experts are used, over all requests and within one,
-    and how many of its experts a token shares with the one before; the rest of the routing is chance.
+    The policies are the scheduler's own code. With a packed model that `up` has served on this device, routing is that
+    of the tokens it decoded, and times are predicted from the device's profile. Without, real is how unequally experts
+    are used, over all requests and within one, and how many of its experts a token shares with the one before; the rest
+    of the routing is chance, and times are those of reading alone.
     """
-    from zipmoe.cli.simulate import simulate
+    from zipmoe.cli.simulate import made_up, recorded
 
-    simulate(like, [share / 100 for share in memory], layers, tokens, bits, disk, seed)
+    budgets = [share / 100 for share in memory]
+    if packed is not None:
+        recorded(packed, budgets, batch)
+    else:
+        made_up(like, budgets, batch, layers, tokens, bits, disk, seed)
+
+
+@cli.command()
+def plan(
+    packed: PackArgument,
+    memory: Annotated[str, typer.Option(help="For everything: 6GiB, 800MB.", show_default="80 % of what is free")] = "",
+    resident: ResidentOption = "auto",
+    tokens: Annotated[int, typer.Option(help="Of a sequence, to keep room for.", min=1)] = 2048,
+    prompt: Annotated[int, typer.Option(help="Tokens of the prompt that TTFT is of.", min=1)] = 256,
+) -> None:
+    """Show what a packed model would need and how fast it would be, before anything is loaded.
+
+    Computed from the device's profile, measured once, and from how tokens were routed as `up` served the model; before
+    it has, from published statistics of another one.
+    """
+    from zipmoe.cli.plan import plan
+
+    plan(packed, memory, resident, tokens, prompt)
+
+
+@cli.command()
+def profile(
+    packed: PackArgument,
+    again: Annotated[bool, typer.Option("--again", help="Measure anew, though there is a profile.")] = False,
+) -> None:
+    """Show what this device does with a packed model: reading, decoding, multiplying, a miss; measured in seconds.
+
+    It is measured once and kept for `up`, in $ZIPMOE_CACHE or ~/.cache/zipmoe, until the device or the pack is another.
+    """
+    from zipmoe.cli.profile import profile
+
+    profile(packed, again)
 
 
 def app() -> None:

@@ -2,19 +2,24 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from zipmoe.arena import arena
-from zipmoe.arena.layout import whole
+from zipmoe.arena.layout import Header, whole
+from zipmoe.cli.planning import planned, record_file
+from zipmoe.cli.profile import profile_with_progress
 from zipmoe.cli.supervisor import Command, GaveUp, supervise
 from zipmoe.errors import ZipMoEError
 from zipmoe.expert_store.size import arena_header
 from zipmoe.pack.reader import Pack
+from zipmoe.plan.prediction import Pools
 from zipmoe.wire.instance import only_instance
 from zipmoe.wire.places import Places, default_run
 
@@ -32,13 +37,17 @@ def up(
     places = Places.under(run or default_run())
     console = Console(stderr=True)
     with only_instance(f"unix:{places.run}/up.sock"):
-        console.print(_plan(packed, arena_size, resident))
+        start = _start(packed, arena_size, resident, workers, threads, console)
+        console.print(start.table)
         where = ("--run", str(places.run), "--arena", str(places.arena))
-        size = ("--arena-size", arena_size, "--resident", resident)
+        size = ("--arena-size", start.size, "--resident", start.form)
         commands = (
             _service("expert_store", "--pack", packed, *size, "--workers", workers, *where),
-            _service("scheduler", *where),
-            _service("inference", "--pack", packed, "--mode", mode, "--threads", threads, "--listen", listen, *where),
+            _service("scheduler", "--pools", start.pools, *where),
+            _service(
+                *("inference", "--pack", packed, "--mode", mode, "--threads", threads, "--listen", listen),
+                *("--record", start.record, *where),
+            ),
         )
         try:
             asyncio.run(_until_told(commands, places, console, listen or places.inference))
@@ -73,15 +82,60 @@ def _service(name: str, *options: object) -> Command:
     return Command(name, (sys.executable, "-m", f"zipmoe.{name}", *given))
 
 
-def _plan(packed: Path, arena_size: str, resident: str) -> Table:
-    """What is about to be served, before anything is loaded. Raises what is wrong with the pack or the size."""
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How the services are started, and what a person is told of it. `pools` is None for the plain ones."""
+
+    size: str
+    form: str
+    pools: str | None
+    record: Path
+    table: Table
+
+
+def _start(
+    packed: Path, arena_size: str, resident: str, workers: int | None, threads: int | None, console: Console
+) -> Start:
+    """As planned for this device. Raises what is wrong with the pack or the size."""
     with Pack.open(packed) as pack:
-        shape, header = pack.geometry, arena_header(pack, arena_size, resident)
-        slots = whole(header).experts
-        table = Table(title=f"{packed} · {shape.family}", show_header=False, title_justify="left")
-        table.add_row("experts", f"{shape.layers} layers of {shape.experts}")
-        table.add_row("in BF16", f"{header.records * shape.weights * 2 / 2**20:.1f} MiB")
-        table.add_row("on disk", f"{pack.experts_path.stat().st_size / 2**20:.1f} MiB, {pack.codec}")
-        share = f"{slots} experts, {slots / header.records:.0%} of them, as {header.form}"
-        table.add_row("arena", f"{header.size / 2**20:.1f} MiB: {share}")
-        return table
+        header = arena_header(pack, arena_size, resident)
+    found, cores = None, os.cpu_count() or 1
+    try:
+        rates = profile_with_progress(packed).rates
+        with Pack.open(packed) as pack:
+            room = header.size - header.slots_offset
+            found = planned(pack, rates, workers or cores, threads or cores, room, resident)
+    except ZipMoEError as error:
+        console.print(f"not planned, memory is divided as usual: {error}")
+    size, pools = arena_size, None
+    with Pack.open(packed) as pack:
+        if found is not None and found.header.form != header.form:
+            size = str(header.size)
+            header = arena_header(pack, size, found.header.form)
+        partition = whole(header)
+        if found is not None and found.found.pools.slots != tuple(pool.slots for pool in partition.pools):
+            pools = found.found.pools
+        record = record_file(pack)
+        table = _table(pack, header, Pools(*(pool.slots for pool in partition.pools)) if pools is None else pools)
+    return Start(size, header.form, ",".join(map(str, pools.slots)) if pools else None, record, table)
+
+
+def _table(pack: Pack, header: Header, pools: Pools) -> Table:
+    shape = pack.geometry
+    table = Table(title=f"{pack.path} · {shape.family}", show_header=False, title_justify="left")
+    table.add_row("experts", f"{shape.layers} layers of {shape.experts}")
+    table.add_row("in BF16", f"{header.records * shape.weights * 2 / 2**20:.1f} MiB")
+    table.add_row("on disk", f"{pack.experts_path.stat().st_size / 2**20:.1f} MiB, {pack.codec}")
+    full, compressed, sign_mantissas, exponents = pools.states
+    states = [
+        f"{count} experts, {count / header.records:.0%} of them, {how}"
+        for count, how in (
+            (full, "as bf16"),
+            (compressed, f"as {header.form}"),
+            (sign_mantissas, "without exponents"),
+            (exponents, "without sign-mantissas"),
+        )
+        if count
+    ]
+    table.add_row("arena", f"{header.size / 2**20:.1f} MiB: {'; '.join(states)}")
+    return table

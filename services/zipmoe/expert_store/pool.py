@@ -8,6 +8,7 @@
 Guarantees
   * The most urgent waiting load goes to whichever worker is idle: a demand overtakes every queued forecast.
   * A cancelled load that has not started never starts; one that has started ends by itself.
+  * A hastened load is done once, though it stands in the queue twice.
   * A worker's death fails its load only (LOST), and the worker is replaced; one that died idle fails none. When a load
     is answered, whatever the answer, nothing writes to its slot any more.
 """
@@ -86,6 +87,14 @@ class Pool:
         load.settle(Outcome(Result.DROPPED))
         return True
 
+    def hasten(self, load: Load) -> bool:
+        """True if the load has not started; now it does before all that is less urgent than a demand."""
+        if load.started or load.outcome.done():
+            return False
+        # Nobody need be told: were a worker idle, it would have taken the load from where it stands already.
+        heapq.heappush(self._queue, (Urgency.DEMAND, next(self._order), load))
+        return True
+
     async def drain(self) -> None:
         """Drops all that is queued and returns when no worker is writing."""
         for _, _, load in self._queue:
@@ -99,7 +108,7 @@ class Pool:
                 await self._news.wait_for(lambda: bool(self._queue))
                 waiting = heapq.heappop(self._queue)
                 load = waiting[-1]
-                if not load.outcome.done():
+                if not load.started and not load.outcome.done():
                     load.started = True
                     self._busy += 1
                     return waiting

@@ -1,7 +1,7 @@
 """The store's door: converts and calls."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 from zipmoe.arena.layout import Part, Slot
 from zipmoe.expert_store.store import Store
@@ -52,18 +52,30 @@ class ExpertStoreService(expert_store_pb2_grpc.ExpertStoreServiceServicer):
     async def CancelLoads(
         self, request: expert_store_pb2.CancelLoadsRequest, context: Context
     ) -> expert_store_pb2.CancelLoadsResponse:
-        dropped = self._store.cancel([(named.layer, named.expert) for named in request.experts])
+        dropped = self._store.cancel(_keys(request.experts))
         if request.drain:
             await self._store.drain()
-        return expert_store_pb2.CancelLoadsResponse(
-            dropped=[expert_pb2.ExpertId(layer=layer, expert=expert) for layer, expert in dropped]
-        )
+        return expert_store_pb2.CancelLoadsResponse(dropped=_named(dropped))
+
+    async def HastenLoads(
+        self, request: expert_store_pb2.HastenLoadsRequest, context: Context
+    ) -> expert_store_pb2.HastenLoadsResponse:
+        hastened = self._store.hasten(_keys(request.experts))
+        return expert_store_pb2.HastenLoadsResponse(hastened=_named(hastened))
 
     async def _load(self, placement: expert_pb2.Placement, urgency: Urgency) -> expert_store_pb2.LoadExpertsResponse:
         named, act = placement.expert, Act(placement.act or Act.LOAD)
         slots = {part: Slot(slot.offset, slot.length) for part, slot in _slots(placement).items() if slot.length}
         outcome = await self._store.load(named.layer, named.expert, slots, urgency, act)
         return _to_pb(named, outcome)
+
+
+def _keys(experts: Iterable[expert_pb2.ExpertId]) -> list[tuple[int, int]]:
+    return [(named.layer, named.expert) for named in experts]
+
+
+def _named(keys: Iterable[tuple[int, int]]) -> list[expert_pb2.ExpertId]:
+    return [expert_pb2.ExpertId(layer=layer, expert=expert) for layer, expert in keys]
 
 
 def _slots(placement: expert_pb2.Placement) -> dict[Part, expert_pb2.SlotRef]:

@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 from typing import Final
 
-from zipmoe.arena.layout import Header
+from zipmoe.arena.layout import FEWEST_SLOTS, Header
 from zipmoe.errors import CacheExhausted, InvalidRequest
 from zipmoe.pack.blob import CODE_BITS
 from zipmoe.pack.reader import Pack
@@ -14,9 +14,6 @@ _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([KMG]I?)?B?", re.IGNORECASE)
 _SHARE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 
 FORMS: Final = ("bf16", *(f"pack{bits}" for bits in CODE_BITS))
-
-# One expert is read while another one is multiplied.
-FEWEST_SLOTS: Final = 2
 
 
 def arena_header(pack: Pack, size: str, resident: str) -> Header:
@@ -30,6 +27,13 @@ def arena_header(pack: Pack, size: str, resident: str) -> Header:
     return replace(empty, size=arena_bytes(size, empty))
 
 
+def plain_bytes(size: str, other: str = "") -> int:
+    """Bytes of "6GiB" or "300MB". Raises InvalidRequest for what is no size; `other` is what else may be written."""
+    if plain := _SIZE.fullmatch(size):
+        return int(float(plain[1]) * _UNITS[(plain[2] or "").upper()])
+    raise InvalidRequest(f"{size!r} is no size: write 6GiB, 300MB{other and ',' + other}")
+
+
 def arena_bytes(size: str, empty: Header) -> int:
     """Bytes of an arena of `size`: "6GiB", "300MB", or "30%" of the model's experts in BF16. `empty` gives its shape.
 
@@ -38,10 +42,8 @@ def arena_bytes(size: str, empty: Header) -> int:
     if share := _SHARE.fullmatch(size):
         slots = int(float(share[1]) / 100 * empty.records * empty.weights * 2) // empty.slot_bytes
         wanted = empty.slots_offset + min(slots, empty.records) * empty.slot_bytes
-    elif plain := _SIZE.fullmatch(size):
-        wanted = int(float(plain[1]) * _UNITS[(plain[2] or "").upper()])
     else:
-        raise InvalidRequest(f"{size!r} is no size: write 6GiB, 300MB, or a share of the experts such as 30%")
+        wanted = plain_bytes(size, " or a share of the experts such as 30%")
     fewest = empty.slots_offset + FEWEST_SLOTS * empty.slot_bytes
     if wanted < fewest:
         raise CacheExhausted(

@@ -75,6 +75,10 @@ class Store:
         """Drops those that have not started; returns them."""
         return [key for key in experts if (load := self._loads.get(key)) is not None and self.pool.cancel(load)]
 
+    def hasten(self, experts: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Makes demands of those that have not started; returns them."""
+        return [key for key in experts if (load := self._loads.get(key)) is not None and self.pool.hasten(load)]
+
     async def drain(self) -> None:
         """Drops everything queued; returns when nothing is being written."""
         await self.pool.drain()

@@ -1,6 +1,7 @@
 """python -m zipmoe.inference --pack MODEL.zipmoe"""
 
 import argparse
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,18 +15,21 @@ from zipmoe.arena.arena import Arena
 from zipmoe.errors import InvalidRequest
 from zipmoe.inference.engine import Engine
 from zipmoe.inference.experts import Experts
-from zipmoe.inference.model.families import arithmetic, decoder
+from zipmoe.inference.model.families import Decoder, arithmetic, decoder
 from zipmoe.inference.scheduler_client import SchedulerClient
 from zipmoe.inference.service import InferenceService
 from zipmoe.inference.text import load_tokenizer
 from zipmoe.inference.weights import load_dense
 from zipmoe.pack.reader import Pack
+from zipmoe.routing.record import Record
 from zipmoe.v1 import inference_pb2_grpc
 from zipmoe.wire import places
 from zipmoe.wire.channel import connect
 from zipmoe.wire.instance import only_instance
 from zipmoe.wire.places import Places
 from zipmoe.wire.server import run, serving
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,8 @@ class InferenceConfig:
     address: str
     mode: str
     threads: int
+    forecast: int
+    record: Path | None
 
     @classmethod
     def from_arguments(cls) -> Self:
@@ -54,23 +60,47 @@ class InferenceConfig:
             "--threads", type=int, default=os.cpu_count() or 1, metavar="N", help="multiplying threads [%(default)s]"
         )
         parser.add_argument(
+            "--forecast",
+            type=layers,
+            default=os.environ.get("ZIPMOE_FORECAST", "0"),
+            metavar="LAYERS",
+            help="for how many layers ahead experts are read that will probably be wanted, 0: none [%(default)s]",
+        )
+        parser.add_argument(
             "--listen", metavar="ADDRESS", default=os.environ.get("ZIPMOE_LISTEN"), help="host:port [a socket in --run]"
+        )
+        parser.add_argument(
+            "--record",
+            type=Path,
+            default=os.environ.get("ZIPMOE_RECORD"),
+            metavar="FILE",
+            help="where the routing of decoded tokens is written down, to plan with [nowhere]",
         )
         places.add_arguments(parser)
         arguments = parser.parse_args()
         where = places.from_arguments(arguments)
-        return cls(arguments.pack, where, arguments.listen or where.inference, arguments.mode, arguments.threads)
+        address = arguments.listen or where.inference
+        return cls(
+            arguments.pack, where, address, arguments.mode, arguments.threads, arguments.forecast, arguments.record
+        )
+
+
+def layers(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} (or ZIPMOE_FORECAST) must be a number of layers, 0 or more")
+    return int(text)
 
 
 async def serve(config: InferenceConfig) -> None:
     torch.set_num_threads(config.threads)
     with only_instance(config.places.inference), Pack.open(config.pack) as pack:
         tokenizer = load_tokenizer(pack)
-        model = decoder(pack.config, load_dense(pack), arithmetic(config.mode, config.threads))
+        model = decoder(pack.config, load_dense(pack), arithmetic(config.mode, config.threads), config.forecast)
         async with connect(config.places.scheduler) as channel:
             client = SchedulerClient(channel)
             arena = attach(await client.arena(), pack)
-            engine = Engine(model, Experts(arena, pack.geometry.hidden, client), tokenizer, end_tokens(pack.config))
+            experts, record = Experts(arena, pack.geometry.hidden, client), recorded(config.record, pack, model)
+            engine = Engine(model, experts, tokenizer, end_tokens(pack.config), record)
             service = InferenceService(engine, pack.geometry.family, pack.fingerprint)
             register = partial(inference_pb2_grpc.add_InferenceServiceServicer_to_server, service)
             async with serving(config.address, register):
@@ -86,6 +116,18 @@ def attach(path: Path, pack: Pack) -> Arena:
             "start all services with the same pack"
         )
     return arena
+
+
+def recorded(path: Path | None, pack: Pack, model: Decoder) -> Record | None:
+    """Where routing is written down. A place that cannot be written to costs the plan its knowledge, nobody a token."""
+    if path is None:
+        return None
+    sizes = pack.geometry
+    try:
+        return Record(path, pack.fingerprint, sizes.layers, sizes.experts, model.config.experts_per_token)
+    except OSError as error:
+        log.warning("routing is not recorded: %s: %s", path, error.strerror)
+        return None
 
 
 def end_tokens(config: Mapping[str, Any]) -> frozenset[int]:

@@ -24,6 +24,7 @@ from zipmoe.inference.model.families import Decoder
 from zipmoe.inference.sampling import Sampling, sample
 from zipmoe.inference.sequence import Delta, Sequence
 from zipmoe.inference.text import TextStream
+from zipmoe.routing.record import Record
 
 MOST_WAITING: Final = 64
 
@@ -31,13 +32,22 @@ P = ParamSpec("P")
 
 
 class Engine:
-    def __init__(self, model: Decoder, experts: Experts, tokenizer: Tokenizer, end_tokens: frozenset[int]) -> None:
+    def __init__(
+        self,
+        model: Decoder,
+        experts: Experts,
+        tokenizer: Tokenizer,
+        end_tokens: frozenset[int],
+        record: Record | None = None,
+    ) -> None:
+        """With a `record`, the routing of every token that is decoded is written down."""
         self.model = model
         self.tokenizer = tokenizer
         # Settled when the arena was made anew: this process cannot go on.
         self.fatal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._experts = experts
         self._end_tokens = end_tokens
+        self._record = record
         self._turn = asyncio.Lock()
         self._waiting = 0
         self._compute = ThreadPoolExecutor(1, "compute")
@@ -94,8 +104,11 @@ class Engine:
     def _decode(self, sequence: Sequence, token: int) -> int:
         assert sequence.cache is not None
         self._experts.use.advance()
-        mixture = WalkedMixture(self._experts, self.model.arithmetic, decoding=True)
-        return self._sample(self.model.forward(torch.tensor([token]), sequence.cache, mixture), sequence)
+        mixture = WalkedMixture(self._experts, self.model.arithmetic, decoding=True, record=self._record)
+        logits = self.model.forward(torch.tensor([token]), sequence.cache, mixture)
+        if self._record is not None:
+            self._record.advance()
+        return self._sample(logits, sequence)
 
     def _sample(self, logits: Tensor, sequence: Sequence) -> int:
         return sample(logits[-1], sequence.sampling, sequence.generator)

@@ -2,7 +2,8 @@
 
 What is resident is leased and yielded at once, without a call; what is missing is asked for in one call before the
 first is yielded, and yielded as it arrives. A few that are at hand are yielded together. A lease lasts while its expert
-is being multiplied with, no longer, so an arena of few slots only makes the walk slower.
+is being multiplied with, no longer, so an arena of few slots only makes the walk slower. What later layers are expected
+to want and is missing is named behind that, and nobody waits for it.
 
 Everything here runs on the compute thread, except `resume` and `interrupt`.
 """
@@ -22,8 +23,9 @@ from zipmoe.arena.leases import Leases
 from zipmoe.arena.use import UseTable
 from zipmoe.errors import ServiceRestarting
 from zipmoe.inference.acquisition import Acquisition
+from zipmoe.inference.foresight import Foresight
 from zipmoe.inference.model.weight import ExpertWeights, PackedExpert, PlainExpert
-from zipmoe.inference.scheduler_client import SchedulerClient
+from zipmoe.inference.scheduler_client import Forecast, SchedulerClient
 from zipmoe.kernels import Packed
 
 # An expert of the layer, by its number there, and its weights.
@@ -65,6 +67,8 @@ class Experts:
         # By expert: the generation of the record they were made for, and the weights.
         self._views: dict[int, tuple[int, ExpertWeights]] = {}
         self._acquisition: Acquisition | None = None
+        self._foresight = Foresight(client, self._loop)
+        self._expected: list[int] = []
         self._interrupted = False
 
     @property
@@ -80,6 +84,13 @@ class Experts:
         self._interrupted = True
         if self._acquisition is not None:
             self._acquisition.interrupt(Interrupted("the request was cancelled"))
+
+    def expect(self, layer: int, later: Sequence[Sequence[int]]) -> None:
+        """The next layers, nearest first, will probably want these: the walk over this layer names those that are
+        absent to the scheduler."""
+        first, ready = (layer + 1) * self.header.experts, self._directory.ready
+        numbers = [first + ahead * self.header.experts + each for ahead, wanted in enumerate(later) for each in wanted]
+        self._expected = [number for number in numbers if not ready(number)]
 
     def walk(self, layer: int, needed: Mapping[int, float], decoding: bool) -> Iterator[Sequence[Found]]:
         """Yields every needed expert of the layer with its weights, a few at a time, in the order in which they can be
@@ -98,6 +109,8 @@ class Experts:
         while here or missing:
             if missing:
                 self._acquire(missing, decoding)
+            if self._expected:
+                self._forecast(layer, decoding, bool(missing))
             try:
                 gone = []
                 for together in self._ready(here, len(missing)):
@@ -170,6 +183,11 @@ class Experts:
             self._client, self._loop, self.header.epoch, self.header.experts, prefill=not decoding
         )
         self._acquisition.begin(missing)
+
+    def _forecast(self, layer: int, decoding: bool, demanding: bool) -> None:
+        numbers, self._expected = tuple(self._expected), []
+        header = self.header
+        self._foresight.tell(Forecast(header.epoch, header.experts, layer, numbers, not decoding, demanding))
 
     def _end_acquisition(self) -> None:
         if self._acquisition is not None:

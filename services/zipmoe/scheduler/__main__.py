@@ -1,14 +1,18 @@
 """python -m zipmoe.scheduler"""
 
 import argparse
+import os
+from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 from zipmoe.arena.arena import Arena
 from zipmoe.arena.directory import Directory
-from zipmoe.arena.layout import PAGE, Partition, same_epoch, whole
+from zipmoe.arena.layout import FEWEST_SLOTS, PAGE, Header, Part, Partition, divide, same_epoch, whole
 from zipmoe.arena.leases import Leases
 from zipmoe.arena.use import UseTable
+from zipmoe.errors import CacheExhausted, InvalidRequest
 from zipmoe.scheduler.scheduler import Scheduler
 from zipmoe.scheduler.service import SchedulerService
 from zipmoe.scheduler.slots import Slots
@@ -21,19 +25,36 @@ from zipmoe.wire.places import Places
 from zipmoe.wire.server import run, serving
 
 
-async def serve(places: Places) -> None:
+async def serve(places: Places, pools: Sequence[int] | None) -> None:
     with only_instance(places.scheduler):
         async with connect(places.expert_store) as channel:
             store = StoreClient(channel)
             described = await store.describe()
             arena = Arena.open(Path(described.arena))
             same_epoch(described.epoch, arena.header.epoch, described.arena)
-            scheduler = attach(arena)
+            scheduler = attach(arena, None if pools is None else divided(arena.header, pools))
             async with scheduler.running(store):
                 service = SchedulerService(scheduler, described.arena)
                 register = partial(scheduler_pb2_grpc.add_SchedulerServiceServicer_to_server, service)
                 async with serving(places.scheduler, register):
-                    await scheduler.fatal
+                    with closing(service):
+                        await scheduler.fatal
+
+
+def divided(header: Header, pools: Sequence[int]) -> Partition:
+    """The arena in so many slots of each part. Raises CacheExhausted where it has no room for them, InvalidRequest for
+    slots that no expert can be multiplied from."""
+    partition, packed = divide(header, *pools), min(pools[Part.SIGN_MANTISSAS], pools[Part.EXPONENTS])
+    if max(pools[Part.WORDS], packed) < FEWEST_SLOTS or (not header.bits and pools[Part.EXPONENTS]):
+        raise InvalidRequest(
+            f"--pools {pools}: {FEWEST_SLOTS} slots or more for words, or for each plane if kept packed"
+        )
+    if partition.end > header.size:
+        raise CacheExhausted(
+            f"--pools {pools} need {partition.end / 2**20:.1f} MiB, the arena has {header.size / 2**20:.1f}: "
+            "give it more memory (--arena-size), or ask for fewer slots"
+        )
+    return partition
 
 
 def attach(arena: Arena, wanted: Partition | None = None) -> Scheduler:
@@ -54,8 +75,23 @@ def main() -> None:
         prog="python -m zipmoe.scheduler",
         description="The scheduler: decides which experts lie in the arena. Waits for the expert store.",
     )
+    parser.add_argument(
+        "--pools",
+        type=counts,
+        default=os.environ.get("ZIPMOE_POOLS"),
+        metavar="WORDS,SIGN_MANTISSAS,EXPONENTS",
+        help="slots for each part of experts, as planned [as many as there is room for, in the arena's own form]",
+    )
     places.add_arguments(parser)
-    run("scheduler", serve(places.from_arguments(parser.parse_args())))
+    arguments = parser.parse_args()
+    run("scheduler", serve(places.from_arguments(arguments), arguments.pools))
+
+
+def counts(text: str) -> tuple[int, ...]:
+    numbers = tuple(int(number) for number in text.split(","))
+    if len(numbers) != len(Part) or min(numbers) < 0:
+        raise ValueError(f"{text!r} is not three numbers of slots")
+    return numbers
 
 
 if __name__ == "__main__":

@@ -1,38 +1,84 @@
-"""Ranking: who goes next, ranked once a decode step for all of its layers. To rank a thousand experts takes a
-millisecond or two, and a layer that waits for room has not got them."""
+"""Ranking: who goes next. To rank all experts takes a millisecond or two, and a layer that waits for room has not got
+them. But what an expert of a layer is worth changes only when that layer is computed, so each is ranked once a step,
+and the least of all is the least of the layers' first.
+"""
 
 from collections import deque
 from collections.abc import Collection, Container, Iterator
+from dataclasses import dataclass, field
 
 from zipmoe.arena.use import Use, UseTable
-from zipmoe.scheduler.policy import Phase, victims
+from zipmoe.scheduler.policy import Phase, Place, Visit, chance, for_prefill, ranked
+
+
+@dataclass(slots=True)
+class _Layer:
+    """The residents of a layer as ranked for its visit in step `visit`: the chance of each, the least first."""
+
+    visit: int = -1
+    left: deque[tuple[float, int, Use]] = field(default_factory=deque)
 
 
 class Ranking:
-    def __init__(self, use: UseTable) -> None:
+    def __init__(self, use: UseTable, layers: int, experts: int) -> None:
+        """Experts are numbered through all layers, `experts` to a layer."""
         self._use = use
-        self._step = -1
-        self._left = deque[tuple[int, Use]]()
+        self._experts = experts
+        self._layers = [_Layer() for _ in range(layers)]
 
-    def victims(self, residents: Collection[int], kept: Container[int], phase: Phase, free: int) -> Iterator[int]:
-        """The residents that may go, first to go first, but for those kept. `residents` may shrink meanwhile.
+    def victims(
+        self, residents: Collection[int], kept: Container[int], phase: Phase, layer: int, free: int
+    ) -> Iterator[int]:
+        """The residents that may go for experts of this layer, first to go first, but for those kept. `residents` may
+        shrink meanwhile.
 
-        Within a decode step it goes on where it was left, past those that were used since, for they are worth more than
-        they were; who has become resident since is only ranked when all others are through.
+        Who was used since its layer was ranked is passed over, for it is worth more than it was, and who has become
+        resident since is not ranked; both are when all others are through.
         """
-        now = self._use.step()
-        if phase is Phase.DECODE and now == self._step:
-            yield from self._unchanged(residents, kept)
-        uses = {expert: self._use.read(expert) for expert in residents if expert not in kept}
-        ranked = victims(uses, now, phase, free)
-        if phase is Phase.DECODE:
-            self._step, self._left = now, deque((expert, uses[expert]) for expert in ranked)
-            yield from self._unchanged(residents, kept)
-        else:
-            yield from ranked
+        place = Place(self._use.step(), layer, len(self._layers))
+        if phase is Phase.PREFILL:
+            uses = {expert: self._use.read(expert) for expert in residents if expert not in kept}
+            coldest_first = ranked(uses, lambda expert: place.next(expert // self._experts))
+            yield from for_prefill(coldest_first, uses, place.step, free)
+            return
+        visits = [place.next(each) for each in range(len(self._layers))]
+        self._rank(residents, [at for at, visit in enumerate(visits) if self._layers[at].visit != visit.step], visits)
+        # The present layer's experts are just being used and brought in: it is ranked again the next time.
+        self._layers[layer].visit = -1
+        yield from self._least(residents, kept, visits)
+        self._rank(residents, range(len(self._layers)), visits)
+        yield from self._least(residents, kept, visits)
 
-    def _unchanged(self, residents: Container[int], kept: Container[int]) -> Iterator[int]:
-        while self._left:
-            expert, use = self._left.popleft()
-            if expert in residents and expert not in kept and self._use.read(expert) == use:
-                yield expert
+    def _rank(self, residents: Collection[int], layers: Collection[int], visits: list[Visit]) -> None:
+        found: dict[int, list[tuple[float, int, Use]]] = {layer: [] for layer in layers}
+        for expert in residents if found else ():
+            if (layer := expert // self._experts) in found:
+                use = self._use.read(expert)
+                found[layer].append((chance(*use.aged(visits[layer].step)), expert, use))
+        for layer, all_ in found.items():
+            self._layers[layer] = _Layer(visits[layer].step, deque(sorted(all_, key=lambda each: each[:2])))
+
+    def _least(self, residents: Container[int], kept: Container[int], visits: list[Visit]) -> Iterator[int]:
+        passed = list[tuple[int, tuple[float, int, Use]]]()
+        try:
+            while True:
+                for layer in self._layers:
+                    while layer.left and not self._stands(layer.left[0], residents):
+                        layer.left.popleft()
+                worths = [(each.left[0][0] / visits[at].ahead, at) for at, each in enumerate(self._layers) if each.left]
+                if not worths:
+                    return
+                _, at = min(worths)
+                first = self._layers[at].left.popleft()
+                if first[1] in kept:
+                    passed.append((at, first))
+                else:
+                    yield first[1]
+        finally:
+            # Who is kept for now may go for the next one.
+            for at, first in reversed(passed):
+                self._layers[at].left.appendleft(first)
+
+    def _stands(self, first: tuple[float, int, Use], residents: Container[int]) -> bool:
+        _, expert, use = first
+        return expert in residents and self._use.read(expert) == use

@@ -1,21 +1,23 @@
 """Scheduler: makes experts resident. `policy` decides who goes, `slots` does it; this is where loads are waited for.
 
      acquire() ─ flight ─▶ waiting ─ _dispatch: slots.seat ─▶ _load ─▶ store
-         ▲                    ▲                                 │
+         ▲                    ▲           ▲                     │
+         │                    │     forecast(): seated when nobody waits, joined or dropped
          │                    └── lost with a worker or the store: again
          └──── landed ◀──────────── slots.publish ◀─────────────┘
 
 Guarantees
   * One flight an expert, however many want it; one load a flight at a time.
+  * A forecast is a flight that nobody waits for. It is seated behind every demand; a demand that comes for it joins.
   * A slot whose writer may still be alive is not used again before the store has said that nothing is being written.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from zipmoe.arena.layout import Header
@@ -28,9 +30,12 @@ from zipmoe.errors import (
     WorkerLost,
     ZipMoEError,
 )
+from zipmoe.scheduler.benefit import Counts
+from zipmoe.scheduler.flight import Flight
+from zipmoe.scheduler.forecasts import LOADS_A_WORKER, Forecast, Forecasts
 from zipmoe.scheduler.policy import Phase
 from zipmoe.scheduler.slots import Slots
-from zipmoe.scheduler.store_client import DEMAND, KEEP, Response, StoreClient, Urgency
+from zipmoe.scheduler.store_client import DEMAND, FORECAST, KEEP, Response, StoreClient, Urgency
 
 log = logging.getLogger(__name__)
 
@@ -42,17 +47,8 @@ ROOM_LOOK_SECONDS: Final = 0.001
 
 MOST_ATTEMPTS: Final = 3
 
-
-@dataclass(slots=True)
-class Flight:
-    """An expert on its way in, and how many wait for it."""
-
-    expert: int
-    phase: Phase
-    since: float
-    waiters: int = 0
-    attempts: int = 0
-    landed: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+# Demands in the air: what a worker loads, what it is given next, and what is granted and multiplied meanwhile.
+ALOFT_A_WORKER: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +62,7 @@ class Statistics:
     demotions: int
     bytes_read: int
     hit_rate: float
+    forecasts: Counts
 
 
 class Scheduler:
@@ -75,6 +72,8 @@ class Scheduler:
         # Settled with what makes it senseless to go on: another arena, or a fault of ours.
         self.fatal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._store: StoreClient
+        self._workers = 0
+        self._forecasts = Forecasts(slots.use, header.experts)
         self._flights: dict[int, Flight] = {}
         self._waiting: list[Flight] = []
         self._wanted = asyncio.Event()
@@ -86,6 +85,9 @@ class Scheduler:
     async def running(self, store: StoreClient) -> AsyncIterator[None]:
         """Takes over what is resident, then dispatches until the body ends."""
         self._store = store
+        self._workers = (await store.describe()).workers
+        self._forecasts.most = LOADS_A_WORKER * self._workers
+        self.slots.most = max(self.slots.most, ALOFT_A_WORKER * self._workers)
         await store.drain()
         await self.slots.adopt()
         log.info("took over %d resident experts", sum(self.slots.states.values()))
@@ -102,16 +104,22 @@ class Scheduler:
         Raises UnknownExpert, CorruptExpert, CacheExhausted or ServiceRestarting for the first one that cannot be.
         """
         waiting: dict[asyncio.Future[None], Flight] = {}
+        ready = list[int]()
         try:
-            for expert in dict.fromkeys(experts):
-                if not 0 <= expert < self.header.records:
-                    raise UnknownExpert(f"expert number {expert}: the model has {self.header.records}")
+            wanted = list(dict.fromkeys(experts))
+            for expert in wanted:
+                self._check(expert)
                 if self.slots.residency.ready(expert):
-                    self.slots.grant(expert)
-                    yield expert
+                    self.slots.victims.grant(expert)
+                    ready.append(expert)
                 else:
                     flight = self._join(expert, phase)
                     waiting[flight.landed] = flight
+            if wanted:
+                self._forecasts.demand(wanted[0] // self.header.experts)
+                self._wanted.set()
+            for expert in ready:
+                yield expert
             while waiting:
                 done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                 for landed in done:
@@ -123,22 +131,38 @@ class Scheduler:
             for flight in waiting.values():
                 self._leave(flight)
 
+    def forecast(self, forecast: Forecast) -> None:
+        """Reads ahead, as far as there is room, what will probably be wanted. Raises UnknownExpert."""
+        for expert in forecast.experts:
+            self._check(expert)
+        self._forecasts.tell(forecast)
+        self._wanted.set()
+
     def statistics(self) -> Statistics:
         uses = self.slots.use.total() - self._uses_before
         hit_rate = max(0.0, 1 - self._misses / uses) if uses else 0.0
         slots = self.slots
-        return Statistics(self._misses, self._partial, slots.evictions, slots.demotions, self._bytes_read, hit_rate)
+        forecasts = self._forecasts.benefit.counts()
+        return Statistics(
+            self._misses, self._partial, slots.evictions, slots.demotions, self._bytes_read, hit_rate, forecasts
+        )
+
+    def _check(self, expert: int) -> None:
+        if not 0 <= expert < self.header.records:
+            raise UnknownExpert(f"expert number {expert}: the model has {self.header.records}")
 
     # -- flights
 
     def _join(self, expert: int, phase: Phase) -> Flight:
         flight = self._flights.get(expert)
-        if flight is None:
+        if flight is None or self._forecasts.join(expert):
+            # It has to be waited for: a miss, even if the wait is shorter for having been forecast.
             self._misses += 1
             self._partial += bool(self.slots.residency.parts(expert))
+        if flight is None:
+            self._forecasts.benefit.gone(expert)
             flight = self._flights[expert] = Flight(expert, phase, time.monotonic())
             self._waiting.append(flight)
-            self._wanted.set()
         flight.waiters += 1
         return flight
 
@@ -150,13 +174,14 @@ class Scheduler:
             self._waiting.remove(flight)
             self._land(flight, None)
         else:
-            self._spawn(self._cancel(flight))
+            self._spawn(self._told(self._store.cancel, [flight.expert]))
 
-    async def _cancel(self, flight: Flight) -> None:
+    async def _told(self, act: Callable[[int, Iterable[int]], Awaitable[None]], experts: list[int]) -> None:
+        """Has the store do something about loads. If it is away, it has none."""
         try:
-            await self._store.cancel(self.header.experts, [flight.expert])
+            await act(self.header.experts, experts)
         except ZipMoEError as error:
-            log.info("could not cancel the load of expert %d: %s", flight.expert, error)
+            log.info("nothing was done about the loads of experts %s: %s", experts, error)
 
     def _land(self, flight: Flight, error: ZipMoEError | None) -> None:
         del self._flights[flight.expert]
@@ -186,7 +211,9 @@ class Scheduler:
             seated = [flight for phase in (Phase.DECODE, Phase.PREFILL) for flight in self._seat(phase)]
             if seated:
                 self._spawn(self._load(seated))
+            self._tend_forecasts()
             if not self._waiting:
+                self._seat_forecasts()
                 self._move()
             self._give_up_late()
             if self._waiting:
@@ -196,15 +223,34 @@ class Scheduler:
 
     def _seat(self, phase: Phase) -> list[Flight]:
         """Takes those flights off the waiting list that there is a slot for now."""
-        wanted = {flight.expert: flight.phase for flight in self._waiting}
-        seated = set(self.slots.seat([expert for expert in wanted if wanted[expert] is phase], phase, wanted))
+        wanted, spared = {flight.expert: flight.phase for flight in self._waiting}, self._forecasts.spared()
+        seated = set(self.slots.seat([expert for expert in wanted if wanted[expert] is phase], phase, wanted, spared))
         ready = [flight for flight in self._waiting if flight.expert in seated]
         self._waiting = [flight for flight in self._waiting if flight.expert not in seated]
         return ready
 
+    def _tend_forecasts(self) -> None:
+        """Has the store hasten what is waited for by now, and drop what is not wanted any more or in the way."""
+        joined, stale = self._forecasts.joined(), self._forecasts.stale(crowded=bool(self._waiting))
+        # With no more loads than workers, none is queued.
+        if joined and len(self.slots.residency.filling) > self._workers:
+            self._spawn(self._told(self._store.hasten, joined))
+        if stale:
+            self._spawn(self._told(self._store.cancel, stale))
+
+    def _seat_forecasts(self) -> None:
+        ready, of = self.slots.residency.ready, self._forecasts
+        due = of.due(lambda expert: expert not in self._flights and not ready(expert))
+        seated = self.slots.seat_forecast(due, of.phase, {*of.near(), *of.spared()}, of.layer) if due else []
+        if seated:
+            of.begin(seated)
+            flights = [Flight(expert, of.phase, time.monotonic(), forecast=True) for expert in seated]
+            self._flights.update(zip(seated, flights, strict=True))
+            self._spawn(self._load(flights, FORECAST))
+
     def _move(self) -> None:
         """Begins to bring an expert into its other form, if one would lie better there."""
-        if (expert := self.slots.move()) is not None:
+        if (expert := self.slots.move(self._forecasts.spared())) is not None:
             flight = self._flights[expert] = Flight(expert, Phase.DECODE, time.monotonic())
             self._spawn(self._load([flight], KEEP))
 
@@ -239,13 +285,16 @@ class Scheduler:
         self._bytes_read += outcome.bytes_read
         if outcome.outcome == Response.OUTCOME_LOADED:
             await self.slots.publish(flight.expert)
+            if flight.forecast:
+                self._forecasts.landed(flight.expert, outcome.bytes_read, bool(flight.waiters))
+                self._wanted.set()
             if flight.waiters:
-                self.slots.grant(flight.expert)
+                self.slots.victims.grant(flight.expert)
             self._land(flight, None)
             # A slot for words may have become free for the one that is to have it: before a miss takes it.
             self._move()
             return
-        self.slots.residency.abandon(flight.expert)
+        self._abandon(flight, outcome.bytes_read)
         if outcome.outcome == Response.OUTCOME_CORRUPT:
             self._land(flight, CorruptExpert(outcome.detail))
         else:
@@ -262,9 +311,17 @@ class Scheduler:
                     if not flight.landed.done():
                         self._land(flight, ServiceRestarting(f"the expert store stays away: {error}"))
         for flight in flights:
-            self.slots.residency.abandon(flight.expert)
+            self._abandon(flight, 0)
             if not flight.landed.done():
                 self._again(flight, "the expert store went away")
+
+    def _abandon(self, flight: Flight, bytes_read: int) -> None:
+        """Its load has come to nothing. If somebody has come to wait for a forecast, it is a demand from now on."""
+        self.slots.residency.abandon(flight.expert)
+        if flight.forecast:
+            self._forecasts.ended(flight.expert, bytes_read)
+            flight.forecast = False
+            self._wanted.set()
 
     def _again(self, flight: Flight, why: str) -> None:
         flight.attempts += 1

@@ -1,11 +1,13 @@
 """The scheduler's door: converts and calls."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 from zipmoe.arena.directory import State
 from zipmoe.arena.layout import Part, same_epoch
 from zipmoe.errors import UnknownExpert
+from zipmoe.scheduler.forecasts import Forecast
 from zipmoe.scheduler.policy import Phase
 from zipmoe.scheduler.scheduler import Scheduler
 from zipmoe.v1 import expert_pb2, scheduler_pb2, scheduler_pb2_grpc
@@ -18,6 +20,12 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
     def __init__(self, scheduler: Scheduler, arena: str) -> None:
         self._scheduler = scheduler
         self._arena = arena
+        self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def close(self) -> None:
+        """Ends the streams that last as long as their callers, for a server that stops waits for what is open."""
+        if not self._closed.done():
+            self._closed.set_result(None)
 
     async def AcquireExperts(
         self, request: scheduler_pb2.AcquireExpertsRequest, context: Context
@@ -28,6 +36,18 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
         async with aclosing(self._scheduler.acquire(numbers, phase)) as granted:
             async for number in granted:
                 yield scheduler_pb2.AcquireExpertsResponse(expert=self._named(number))
+
+    async def ForecastExperts(
+        self, request_iterator: AsyncIterator[scheduler_pb2.ForecastExpertsRequest], context: Context
+    ) -> scheduler_pb2.ForecastExpertsResponse:
+        hearing = asyncio.ensure_future(self._hear(request_iterator))
+        try:
+            await asyncio.wait((hearing, self._closed), return_when=asyncio.FIRST_COMPLETED)
+            if hearing.done():
+                hearing.result()
+        finally:
+            hearing.cancel()
+        return scheduler_pb2.ForecastExpertsResponse()
 
     async def GetCacheStatus(
         self, request: scheduler_pb2.GetCacheStatusRequest, context: Context
@@ -63,7 +83,19 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
             bytes_read=statistics.bytes_read,
             hit_rate=statistics.hit_rate,
             resident=[self._named(number) for number in ready] if request.list_experts else [],
+            forecasts=statistics.forecasts.forecasts,
+            forecast_loads=statistics.forecasts.loads,
+            forecast_bytes_read=statistics.forecasts.bytes_read,
+            forecast_bytes_used=statistics.forecasts.bytes_used,
+            forecasts_in_time=statistics.forecasts.in_time,
         )
+
+    async def _hear(self, requests: AsyncIterator[scheduler_pb2.ForecastExpertsRequest]) -> None:
+        async for request in requests:
+            same_epoch(request.epoch, self._scheduler.header.epoch, self._arena)
+            numbers = tuple(self._number(named) for named in request.experts)
+            phase = _PHASES.get(request.phase, Phase.DECODE)
+            self._scheduler.forecast(Forecast(request.layer, numbers, phase, request.demanding))
 
     def _number(self, named: expert_pb2.ExpertId) -> int:
         header = self._scheduler.header

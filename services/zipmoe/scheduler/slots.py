@@ -1,28 +1,27 @@
 """Slots: which parts of which expert lie where, and the only writer of the arena's directory. Waits for nothing but a
 reader that looks at a record; the loads that fill slots are `scheduler`'s.
 
-Guarantees
-  * A record is changed only under its exclusive lock, so nobody multiplies with a slot that is being refilled.
-  * What has just been granted is not taken away before its acquirer has used it, or let TAKE_UP_SECONDS pass.
+A record is changed only under its exclusive lock, so nobody multiplies with a slot that is being refilled.
 """
 
 import asyncio
-import time
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Final
 
 from zipmoe.arena.directory import Directory, State
 from zipmoe.arena.layout import PLANES, Header, Part, Partition
 from zipmoe.arena.leases import Leases
 from zipmoe.arena.use import UseTable
-from zipmoe.scheduler.policy import Phase, affinity, rearrange
-from zipmoe.scheduler.ranking import Ranking
+from zipmoe.scheduler.policy import Phase, chance, rearrange
 from zipmoe.scheduler.residency import Residency
 from zipmoe.scheduler.store_client import LOAD, RECOVER, REDUCE, Placement
+from zipmoe.scheduler.victims import Victims
 
-# A grant reaches its acquirer within a millisecond; if it was not taken up by now, the acquirer is gone.
-TAKE_UP_SECONDS: Final = 1.0
+# Enough to keep two workers busy; the scheduler knows how many there are. Each more takes the slot of an expert of
+# another layer, where a load that waits would take that of one which this layer has used by then: at 16 sequences and
+# 25 % of the memory, 22 % hits instead of 39.
+MOST_ALOFT: Final = 8
 
 
 class Slots:
@@ -31,13 +30,14 @@ class Slots:
     ) -> None:
         self.partition = partition
         self.residency = Residency({part: partition[part].slots for part in Part})
+        self.victims = Victims(self.residency, use, header.layers, header.experts)
         self.use = use
         self.evictions = self.demotions = 0
+        # Loads that may be in the air before one more takes a slot away from somebody.
+        self.most = MOST_ALOFT
         self._header = header
         self._directory = directory
         self._leases = leases
-        self._rankings = {part: Ranking(use) for part in Part}
-        self._granted: dict[int, tuple[int, float]] = {}
         self._moved = -1
 
     async def adopt(self) -> None:
@@ -51,47 +51,43 @@ class Slots:
                 self._directory.withdraw(expert)
                 self._leases.release(expert)
 
-    def grant(self, expert: int) -> None:
-        """Protects a resident expert until its acquirer has used it."""
-        self._granted[expert] = (self.use.read(expert).count, time.monotonic() + TAKE_UP_SECONDS)
-
-    def seat(self, experts: Iterable[int], phase: Phase, wanted: Collection[int] = ()) -> list[int]:
+    def seat(
+        self, experts: Iterable[int], phase: Phase, wanted: Collection[int] = (), spared: Collection[int] = ()
+    ) -> list[int]:
         """Gives slots to as many of these as policy and leases allow, in their order; returns those to be loaded now.
 
-        Whatever is resident of them, and of those `wanted` besides, stays.
+        Whatever is resident of them, and of those `wanted` besides, stays; who is `spared` goes last.
         """
-        # An expert may still be loading for somebody who gave up: its slots are doubtful, so it waits.
-        queue = [expert for expert in experts if expert not in self.residency.filling]
-        seated = self._place(queue)
-        left = [expert for expert in queue if expert not in seated]
-        # The scarcest part first: who does not get that one takes no slot of another.
-        for part in sorted(Part, key=self.residency.slots.__getitem__):
-            lacking = [expert for expert in left if part in self.residency.lacking(expert)]
-            if len(lacking) > self.residency.free(part):
-                self._evict(part, len(lacking) - self.residency.free(part), phase, {*queue, *wanted})
-                late = lacking[self.residency.free(part) :]
-                left = [expert for expert in left if expert not in late]
-        return seated + self._place(left)
+        queue = self._queue(experts)
+        return self._seat(queue, lambda part: self.victims.for_demand(part, phase, {*queue, *wanted}, spared))
 
-    def move(self) -> int | None:
+    def seat_forecast(self, experts: Iterable[int], phase: Phase, kept: Collection[int], layer: int) -> list[int]:
+        """The same for experts that are only forecast. Those `kept` stay besides."""
+        queue = self._queue(experts)
+        return self._seat(queue, lambda part: self.victims.for_forecast(part, phase, {*queue, *kept}, layer))
+
+    def move(self, spared: Collection[int] = ()) -> int | None:
         """Gives slots to one expert that would lie better in its other form, about once a decode step and one at a
-        time: the warmest as words, the coldest of those in planes (F to C) unless it is colder than all there."""
+        time: the warmest as words, the coldest of those in planes (F to C) unless it is colder than all there. Nobody
+        goes for it who is `spared`."""
         step, done = self.use.step(), self._moved
         if not self.residency.mixed or self.residency.moving or (step == done and not self.residency.free(Part.WORDS)):
             return None
         self._moved = step
         experts = {expert for part in Part for expert in self.residency.resident(part)}
-        worth = {expert: affinity(self.use.read(expert), step) for expert in experts}
+        worth = {expert: chance(*self.use.read(expert).aged(step)) for expert in experts}
         rise, fall = rearrange(self.residency, worth)
+        if fall in spared:
+            return None
         if fall is not None:
-            warmer = {expert for expert in experts if worth[expert] >= worth[fall]}
+            kept = {expert for expert in experts if worth[expert] >= worth[fall]}.union(spared)
             for part in PLANES:
                 if not self.residency.free(part):
-                    self._evict(part, 1, Phase.DECODE, warmer)
+                    self._evict(part, 1, self.victims.for_demand(part, Phase.DECODE, kept))
             if all(self.residency.free(part) for part in PLANES):
                 self.residency.place(fall, PLANES)
                 return fall
-            self._evict(Part.WORDS, 1, Phase.DECODE, experts - {fall})
+            self._evict(Part.WORDS, 1, self.victims.for_demand(Part.WORDS, Phase.DECODE, experts - {fall}))
         if rise is None or not self.residency.free(Part.WORDS):
             return None
         self.residency.place(rise, (Part.WORDS,))
@@ -134,11 +130,26 @@ class Slots:
                 placed.append(expert)
         return placed
 
-    def _evict(self, part: Part, count: int, phase: Phase, wanted: Collection[int]) -> None:
-        """Frees up to `count` slots of a part, as far as policy allows and nobody holds a lease."""
-        kept = {expert for expert in list(self._granted) if self._kept(expert)}.union(self.residency.filling, wanted)
-        spare = self.residency.free(part) + len(self.residency.filling) + len(self._granted)
-        for expert in self._rankings[part].victims(self.residency.resident(part), kept, phase, spare):
+    def _queue(self, experts: Iterable[int]) -> list[int]:
+        # An expert may still be loading for somebody who gave up: its slots are doubtful, so it waits.
+        return [expert for expert in experts if expert not in self.residency.filling]
+
+    def _seat(self, queue: list[int], victims: Callable[[Part], Iterator[int]]) -> list[int]:
+        seated = self._place(queue)
+        left = [expert for expert in queue if expert not in seated]
+        left = left[: max(0, self.most - len(self.residency.filling))]
+        # The scarcest part first: who does not get that one takes no slot of another.
+        for part in sorted(Part, key=self.residency.slots.__getitem__):
+            lacking = [expert for expert in left if part in self.residency.lacking(expert)]
+            if len(lacking) > self.residency.free(part):
+                self._evict(part, len(lacking) - self.residency.free(part), victims(part))
+                late = lacking[self.residency.free(part) :]
+                left = [expert for expert in left if expert not in late]
+        return seated + self._place(left)
+
+    def _evict(self, part: Part, count: int, victims: Iterator[int]) -> None:
+        """Frees up to `count` slots of a part, as far as nobody holds a lease."""
+        for expert in victims:
             with self._leases.claimed(expert) as claimed:
                 if claimed:
                     self._fall(expert, part)
@@ -161,14 +172,6 @@ class Slots:
             self._directory.publish(expert, {part: self.partition[part].slot_offset(at) for part, at in parts.items()})
         else:
             self._directory.withdraw(expert)
-
-    def _kept(self, expert: int) -> bool:
-        """Granted, and its acquirer has not yet used it."""
-        count, deadline = self._granted[expert]
-        if self.use.read(expert).count == count and time.monotonic() < deadline:
-            return True
-        del self._granted[expert]
-        return False
 
     async def _claim(self, expert: int) -> None:
         # Only a reader that is finding out that the expert is absent can be in the way: for microseconds. Or one that

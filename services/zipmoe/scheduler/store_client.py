@@ -26,6 +26,7 @@ class Description:
     fingerprint: str
     arena: str
     epoch: int
+    workers: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class StoreClient:
         """Waits for as long as it takes until the store is up."""
         with raised():
             answer = await self._stub.DescribeStore(expert_store_pb2.DescribeStoreRequest(), wait_for_ready=True)
-        return Description(answer.fingerprint, answer.arena, answer.epoch)
+        return Description(answer.fingerprint, answer.arena, answer.epoch, answer.workers)
 
     async def load(
         self, epoch: int, experts: int, placements: Iterable[Placement], urgency: Urgency
@@ -65,15 +66,25 @@ class StoreClient:
 
     async def cancel(self, experts: int, numbers: Iterable[int]) -> None:
         """Drops the loads of these that have not started. Their `load` says so."""
-        named = [expert_pb2.ExpertId(layer=number // experts, expert=number % experts) for number in numbers]
+        request = expert_store_pb2.CancelLoadsRequest(experts=_named(experts, numbers))
         with raised():
-            await self._stub.CancelLoads(expert_store_pb2.CancelLoadsRequest(experts=named), timeout=PATIENCE_SECONDS)
+            await self._stub.CancelLoads(request, timeout=PATIENCE_SECONDS)
+
+    async def hasten(self, experts: int, numbers: Iterable[int]) -> None:
+        """Makes demands of those of these loads that have not started."""
+        request = expert_store_pb2.HastenLoadsRequest(experts=_named(experts, numbers))
+        with raised():
+            await self._stub.HastenLoads(request, timeout=PATIENCE_SECONDS)
 
     async def drain(self) -> None:
         """Returns when nothing is queued and nothing is being written, by this store or one before it."""
         request = expert_store_pb2.CancelLoadsRequest(drain=True)
         with raised():
             await self._stub.CancelLoads(request, wait_for_ready=True, timeout=PATIENCE_SECONDS)
+
+
+def _named(experts: int, numbers: Iterable[int]) -> list[expert_pb2.ExpertId]:
+    return [expert_pb2.ExpertId(layer=number // experts, expert=number % experts) for number in numbers]
 
 
 def _to_pb(placement: Placement, experts: int) -> expert_pb2.Placement:

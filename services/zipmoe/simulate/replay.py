@@ -1,81 +1,85 @@
 """Replay: how often an expert is missing, had tokens been decoded with so many slots under a policy."""
 
 import heapq
+from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from zipmoe.arena.layout import Header
-from zipmoe.arena.use import Use, UseTable
-from zipmoe.scheduler.policy import Phase, Worth, victims
-from zipmoe.simulate.routing import Routing
+from zipmoe.routing.routing import Routing
+from zipmoe.scheduler.policy import Worth
+from zipmoe.simulate.cache import Cache
 
-WARM: Final = 0.25  # the share of the tokens that fills the slots and is not counted
+WARM: Final = 0.25  # the share of the steps that fills the slots and is not counted
 
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """Per token, all layers together."""
+    """`found` counts layers by how many experts they wanted and how many of them were missing; `layers` is how many a
+    step has."""
 
-    wanted: float
-    missing: float
+    found: Counter[tuple[int, int]]
+    layers: int
+
+    @property
+    def wanted(self) -> float:
+        """Experts a step, all layers together."""
+        return self._a_step(sum(wanted * times for (wanted, _), times in self.found.items()))
+
+    @property
+    def missing(self) -> float:
+        """The same of those that were missing."""
+        return self._a_step(sum(missing * times for (_, missing), times in self.found.items()))
 
     @property
     def hit_rate(self) -> float:
         return 1 - self.missing / self.wanted
 
-
-def replay(routing: Routing, slots: int, worth: Worth, warm: float = WARM) -> Replayed:
-    """Under a policy of the scheduler's. A layer's own experts stay until it is done, so `slots` must be k at least."""
-    shape = Header(routing.layers, routing.experts, weights=0, bits=0, part=0, size=0, epoch=0, fingerprint="")
-    table = UseTable(memoryview(bytearray(shape.use_bytes)), shape, start=shape.use_offset)
-    resident = dict[int, Use]()
-    missed, first = 0, int(len(routing.chosen) * warm)
-    for token, layers in enumerate(routing.numbered().tolist()):
-        table.advance()
-        for wanted in layers:
-            missing = [expert for expert in wanted if expert not in resident]
-            missed += len(missing) * (token >= first)
-            if (short := len(resident) + len(missing) - slots) > 0:
-                others = {expert: use for expert, use in resident.items() if expert not in wanted}
-                for expert in victims(others, table.step(), Phase.DECODE, 0, worth)[:short]:
-                    del resident[expert]
-            table.decoded(wanted)
-            for expert in wanted:
-                resident[expert] = table.read(expert)
-    return Replayed(routing.layers * routing.k, missed / (len(routing.chosen) - first))
+    def _a_step(self, counted: int) -> float:
+        return counted * self.layers / self.found.total()
 
 
-def replay_belady(routing: Routing, slots: int, warm: float = WARM) -> Replayed:
+def replay(routing: Routing, slots: int, worth: Worth, warm: float = WARM, batch: int = 1) -> Replayed:
+    """Under a policy of the scheduler's, with `batch` sequences decoded at once."""
+    cache, visits = Cache(routing.layers, routing.experts, slots, worth), _visits(routing, batch)
+    found, first = Counter[tuple[int, int]](), int(len(visits) * warm)
+    for number, wanted in enumerate(visits):
+        layer = number % routing.layers
+        if layer == 0:
+            cache.advance()
+        missing = cache.decode(layer, wanted)
+        if number >= first:
+            found[len(wanted), missing] += 1
+    return Replayed(found, routing.layers)
+
+
+def replay_belady(routing: Routing, slots: int, warm: float = WARM, batch: int = 1) -> Replayed:
     """Knowing the future: the expert goes first that is wanted last (Belady, 1966). No policy misses less."""
-    wanted = routing.numbered()
-    flat = wanted.reshape(-1)
-    after, later = np.empty_like(flat), np.full(routing.layers * routing.experts, len(flat))
-    for at in range(len(flat) - 1, -1, -1):
-        after[at], later[flat[at]] = later[flat[at]], at
-    nexts = after.reshape(wanted.shape)
+    visits = _visits(routing, batch)
+    nexts, later = [list[int]() for _ in visits], dict[int, int]()
+    for number in range(len(visits) - 1, -1, -1):
+        nexts[number] = [later.get(expert, len(visits)) for expert in visits[number]]
+        later.update(dict.fromkeys(visits[number], number))
     resident = dict[int, int]()  # when each is wanted next
     last = list[tuple[int, int]]()  # those, the latest first; outdated ones too
-    missed, first = 0, int(len(wanted) * warm)
-    for token in range(len(wanted)):
-        for experts, following in zip(wanted[token].tolist(), nexts[token].tolist(), strict=True):
-            missing = sum(expert not in resident for expert in experts)
-            missed += missing * (token >= first)
-            short = len(resident) + missing - slots
-            kept = []
-            while short > 0:
-                late, expert = heapq.heappop(last)
-                if resident.get(expert) != -late:
-                    continue
-                if expert in experts:
-                    kept.append((late, expert))
-                    continue
+    found, first = Counter[tuple[int, int]](), int(len(visits) * warm)
+    for number, (wanted, following) in enumerate(zip(visits, nexts, strict=True)):
+        if number >= first:
+            found[len(wanted), sum(expert not in resident for expert in wanted)] += 1
+        for expert, use in zip(wanted, following, strict=True):
+            resident[expert] = use
+            heapq.heappush(last, (-use, expert))
+        while len(resident) > slots:
+            late, expert = heapq.heappop(last)
+            if resident.get(expert) == -late:
                 del resident[expert]
-                short -= 1
-            for entry in kept:
-                heapq.heappush(last, entry)
-            for expert, use in zip(experts, following, strict=True):
-                resident[expert] = use
-                heapq.heappush(last, (-use, expert))
-    return Replayed(routing.layers * routing.k, missed / (len(routing.chosen) - first))
+    return Replayed(found, routing.layers)
+
+
+def _visits(routing: Routing, batch: int) -> list[list[int]]:
+    """Of each layer of each step, the experts that its tokens want, numbered across the layers."""
+    steps = routing.side_by_side(batch)
+    first = routing.experts * np.arange(routing.layers)[:, None, None]
+    tokens = (steps.transpose(0, 2, 1, 3) + first).reshape(len(steps) * routing.layers, -1)
+    return [list(dict.fromkeys(visit)) for visit in tokens.tolist()]

@@ -16,8 +16,11 @@ class Shape:
     statistics: str
 
 
+# Of which statistics are published, for a model of which there are none.
+ANY = "DeepSeek-V2-Lite"
+
 # Nothing is published of OLMoE's routing. DeepSeek-V2-Lite has as many experts, and a token nearly as many of them.
-SHAPES = {"olmoe-1b-7b": "DeepSeek-V2-Lite", "deepseek-v2-lite": "DeepSeek-V2-Lite"}
+SHAPES = {"olmoe-1b-7b": ANY, "deepseek-v2-lite": ANY}
 
 
 def shape(name: str) -> Shape:

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from zipmoe.simulate.routing import Routing
+from zipmoe.routing.routing import Routing
 from zipmoe.simulate.shape import Shape
 from zipmoe.synth.published import published
 

@@ -32,6 +32,8 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
             return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary), *serialisers)
         if handler.unary_stream:
             return grpc.unary_stream_rpc_method_handler(_stream(handler.unary_stream), *serialisers)
+        if handler.stream_unary:
+            return grpc.stream_unary_rpc_method_handler(_unary(handler.stream_unary), *serialisers)
         return handler
 
 

@@ -20,6 +20,8 @@ class DecoderConfig(Protocol):
     def context(self) -> int: ...
     @property
     def vocabulary(self) -> int: ...
+    @property
+    def experts_per_token(self) -> int: ...
 
 
 class Decoder(Protocol):
@@ -37,9 +39,10 @@ def arithmetic(name: str, threads: int) -> Arithmetic:
     return Reference(threads) if name == "reference" else Fast(threads)
 
 
-def decoder(config: Mapping[str, Any], dense: DenseWeights, arithmetic: Arithmetic) -> Decoder:
-    """Raises InvalidRequest for a model_type that no family here runs."""
+def decoder(config: Mapping[str, Any], dense: DenseWeights, arithmetic: Arithmetic, forecast: int = 0) -> Decoder:
+    """It tells its mixture what the next `forecast` layers will probably want. Raises InvalidRequest for a model_type
+    that no family here runs."""
     family = config.get("model_type")
     if family == "olmoe":
-        return Olmoe(OlmoeConfig.from_dict(config), dense, arithmetic)
+        return Olmoe(OlmoeConfig.from_dict(config), dense, arithmetic, forecast)
     raise InvalidRequest(f"model_type {family!r} is not supported: this release runs olmoe")

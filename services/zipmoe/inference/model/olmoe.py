@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from zipmoe.inference.model.arithmetic import Arithmetic, Rows
+from zipmoe.inference.model.forecast import Forecast
 from zipmoe.inference.model.kv_cache import KVCache
 from zipmoe.inference.model.mixture import Mixture
 from zipmoe.inference.model.rotary import Rotary
@@ -82,9 +83,11 @@ class Layer:
 class Olmoe:
     """The decoder without its experts: those are asked for, layer by layer, from the mixture it is given."""
 
-    def __init__(self, config: OlmoeConfig, dense: DenseWeights, arithmetic: Arithmetic) -> None:
+    def __init__(self, config: OlmoeConfig, dense: DenseWeights, arithmetic: Arithmetic, forecast: int = 0) -> None:
+        """`forecast` is how many layers ahead the mixture is told what will probably be wanted of it."""
         self.config = config
         self.arithmetic = arithmetic
+        self._forecast = _forecast(config, dense, arithmetic, forecast) if forecast else None
         dense = arithmetic.prepare(dense)
         self._embedding = dense.matrices["model.embed_tokens.weight"]
         self._layers = [Layer.from_dense(dense, layer) for layer in range(config.layers)]
@@ -106,7 +109,8 @@ class Olmoe:
             x = do.add(x, self._attention(index, layer, normed, cache))
             normed = do.norm(x, layer.moe_norm, config.epsilon)
             chosen = do.route(do.linear(normed, layer.router), config.experts_per_token, config.normalise)
-            x = do.add(x, mixture(index, normed, *chosen))
+            later = self._forecast(index, x) if self._forecast else None
+            x = do.add(x, mixture(index, normed, *chosen, later))
         cache.advance(len(tokens))
         return do.logits(do.linear(do.norm(x, self._norm, config.epsilon)[-last:], self._head))
 
@@ -120,3 +124,9 @@ class Olmoe:
         query = do.rotate(query, config.heads, self._rotary, cache.length)
         key = do.rotate(key, config.kv_heads, self._rotary, cache.length)
         return do.linear(do.attend(query, key, value, config.heads, cache, index), layer.output)
+
+
+def _forecast(config: OlmoeConfig, dense: DenseWeights, arithmetic: Arithmetic, depth: int) -> Forecast:
+    layers = [Layer.from_dense(dense, layer) for layer in range(config.layers)]
+    routers = [(layer.router, layer.moe_norm) for layer in layers]
+    return Forecast(arithmetic, routers, config.experts_per_token, config.epsilon, depth)

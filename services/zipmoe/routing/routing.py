@@ -1,4 +1,4 @@
-"""Routing: which experts the tokens of some requests want, one request after the other."""
+"""Routing: which experts the tokens of some requests wanted, one request after the other."""
 
 from dataclasses import dataclass
 
@@ -14,6 +14,10 @@ class Routing:
     chosen: NDArray[np.int64]
 
     @property
+    def tokens(self) -> int:
+        return len(self.chosen)
+
+    @property
     def layers(self) -> int:
         return int(self.chosen.shape[1])
 
@@ -24,3 +28,8 @@ class Routing:
     def numbered(self) -> NDArray[np.int64]:
         """[T, L, k], numbered across the layers."""
         return self.chosen + self.experts * np.arange(self.layers)[:, None]
+
+    def side_by_side(self, batch: int) -> NDArray[np.int64]:
+        """[steps, batch, L, k]: as if `batch` sequences had been decoded at once, each a run of the tokens."""
+        steps = self.tokens // batch
+        return self.chosen[: steps * batch].reshape(batch, steps, self.layers, self.k).swapaxes(0, 1)

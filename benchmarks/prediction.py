@@ -1,0 +1,145 @@
+"""How well the planner predicts: a layer's time and the best split of the memory, against measurements.
+
+    python -m benchmarks.prediction           (make bench; 7 GB of disk, 10 GiB of memory, some ten minutes)
+
+A few layers in the shape of OLMoE-1B-7B, random weights, routing with the published statistics. First the device is
+profiled anew, then the experts of layer after layer are decoded by the real services, at budgets from 25 to 90 % of the
+experts in BF16 and 1, 4 and 16 sequences at once: the mean time of a layer against the one predicted from profile and
+routing alone. Then, at two budgets, memory is split in other ways than planned. Prints tables and merges
+`prediction_error` (the median, relative) and `split_gap` (the planned split's time over the best one's, less 1; the
+worse of the budgets) into results/scheduler.json. Run it with nothing else on the machine.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.layers import measure
+from zipmoe.expert_store.size import arena_header
+from zipmoe.pack.reader import Pack
+from zipmoe.pack.writer import pack as write_pack
+from zipmoe.plan.cost import Device
+from zipmoe.plan.model import Model
+from zipmoe.plan.planner import candidates, plan
+from zipmoe.plan.popularity import popularity
+from zipmoe.plan.prediction import Pools, Predictor
+from zipmoe.profile.profile import profile
+from zipmoe.routing.routing import Routing
+from zipmoe.simulate.shape import shape
+from zipmoe.simulate.synthetic import synthetic
+from zipmoe.synth.preset import preset
+from zipmoe.synth.writer import write
+
+ROOT = Path(__file__).parent.parent
+RESULT = ROOT / "benchmarks" / "results" / "scheduler.json"
+LIKE, LAYERS = "olmoe-1b-7b", 4
+BUDGETS = (25, 40, 60, 75, 90)
+# Sequences at once, and steps of each.
+BATCHES = {1: 240, 4: 120, 16: 60}
+SPLIT_BUDGETS = (30, 50)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    budget: int
+    batch: int
+    predicted: float
+    measured: float
+    hits: tuple[float, float]
+
+    @property
+    def error(self) -> float:
+        return abs(self.predicted / self.measured - 1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.prediction", description=__doc__.splitlines()[0])
+    parser.add_argument("--work", type=Path, default=ROOT / ".run" / "bench", help="folder of the model made")
+    parser.add_argument("--codec", default="pack3", help="that it is stored in; others are not recorded")
+    options = parser.parse_args()
+    packed = made(options.work, options.codec)
+    with Pack.open(packed) as pack:
+        header = arena_header(pack, "100%", "pack3")
+        model = Model.of(pack, header)
+    device = Device(profile(packed, again=True).rates, os.cpu_count() or 1, os.cpu_count() or 1)
+    rows = list(compare(packed, model, device))
+    error = statistics.median(row.error for row in rows)
+    print(f"median error {error:.1%}")
+    gap = max(split(packed, model, device, budget) for budget in SPLIT_BUDGETS)
+    if options.codec == "pack3":
+        known = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+        figures = {"prediction_error": round(error, 3), "split_gap": round(gap, 3)}
+        RESULT.write_text(json.dumps(known | figures, indent=2) + "\n")
+
+
+def made(work: Path, codec: str) -> Path:
+    name = f"{LIKE}-{LAYERS}-layers"
+    packed, checkpoint = work / f"{name}-{codec}.zipmoe", work / name
+    if not (packed / "manifest").exists():
+        if not checkpoint.exists():
+            write(preset(LIKE).with_layers(LAYERS), 0, checkpoint, lambda *_: None)
+        write_pack(checkpoint, packed, codec)
+        shutil.rmtree(checkpoint)
+    return packed
+
+
+def routed(batch: int, steps: int) -> Routing:
+    return synthetic(shape(LIKE), LAYERS, batch, steps, seed=1)
+
+
+def compare(packed: Path, model: Model, device: Device) -> Iterator[Row]:
+    print("memory  batch  predicted ms  measured ms  error    hits predicted, found")
+    for batch, steps in BATCHES.items():
+        routing = routed(batch, steps)
+        predictor = Predictor(model, device, popularity(routing, batch))
+        for budget in BUDGETS:
+            memory = int(budget / 100 * model.total * model.weights * 2)
+            pools = next(iter(candidates(model, memory)))
+            found = measure(packed, f"{budget}%", pools, routing, batch)
+            predicted = predictor.predict(pools)
+            wanted = predictor.wanted
+            row = Row(
+                budget,
+                batch,
+                predicted.seconds / LAYERS,
+                float(found.seconds.mean()),
+                (predicted.hit_rate, 1 - found.misses / wanted),
+            )
+            yield row
+            print(
+                f"{budget:5}%  {batch:5}  {row.predicted * 1e3:12.2f}  {row.measured * 1e3:11.2f}  {row.error:5.1%}"
+                f"    {row.hits[0]:.1%}, {row.hits[1]:.1%}",
+                flush=True,
+            )
+
+
+def split(packed: Path, model: Model, device: Device, budget: int) -> float:
+    """The planned split's time over the best one's, less 1."""
+    routing = routed(1, BATCHES[1])
+    predictor = Predictor(model, device, popularity(routing))
+    memory = int(budget / 100 * model.total * model.weights * 2)
+    planned, times = plan(predictor, memory).pools, dict[Pools, float]()
+    print(f"memory {budget}%: words, sign-mantissas, exponents  predicted ms  measured ms")
+    for pools in some(planned, list(candidates(model, memory))):
+        found = measure(packed, f"{budget}%", pools, routing, 1)
+        times[pools] = float(found.seconds.mean())
+        told = predictor.predict(pools).seconds / LAYERS
+        mark = "  planned" if pools == planned else ""
+        slots = " ".join(f"{count:6}" for count in pools.slots)
+        print(f"{slots}  {told * 1e3:8.2f}  {times[pools] * 1e3:8.2f}{mark}", flush=True)
+    return times[planned] / min(times.values()) - 1
+
+
+def some(planned: Pools, all_: list[Pools]) -> list[Pools]:
+    """The planned one and, of the others, those with words alone, with fewer words, with more of one plane."""
+    step = max(1, len(all_) // 10)
+    return list(dict.fromkeys([planned, *all_[::step]]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""zipmoe plan: what a pack needs, and how fast it would be, before anything is loaded."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+from zipmoe.arena.layout import FEWEST_SLOTS, Header
+from zipmoe.cli.memory import available
+from zipmoe.cli.overhead import overhead
+from zipmoe.cli.planning import Planned, dense_bytes, dense_weights, planned, sequence_bytes
+from zipmoe.cli.profile import profile_with_progress
+from zipmoe.expert_store.size import FORMS, arena_header, plain_bytes
+from zipmoe.pack.reader import Pack
+from zipmoe.plan.budget import Budget
+from zipmoe.plan.planner import plan as divide
+from zipmoe.plan.popularity import popularity
+from zipmoe.plan.prediction import Predictor
+
+_GIB: Final = 1 << 30
+_MIB: Final = 1 << 20
+
+
+def plan(packed: Path, memory: str, resident: str, tokens: int, prompt: int) -> None:
+    console = Console()
+    rates = profile_with_progress(packed).rates
+    with Pack.open(packed) as pack:
+        cores = os.cpu_count() or 1
+        headers = [arena_header(pack, "100%", form) for form in (FORMS if resident == "auto" else [resident])]
+        smallest = min(headers, key=lambda header: header.slot_bytes)
+        budget = Budget(
+            memory=plain_bytes(memory) if memory else available(),
+            processes=overhead(cores),
+            dense=dense_bytes(pack),
+            sequences=sequence_bytes(pack, tokens),
+            tables=smallest.slots_offset,
+        )
+        slots = budget.slots(FEWEST_SLOTS * smallest.slot_bytes)
+        found = planned(pack, rates, cores, cores, slots, resident)
+        console.print(_memory(pack, budget, smallest, tokens))
+        console.print(_experts(found))
+        console.print(_speed(pack, found, slots, prompt))
+        console.print(_origin(found))
+
+
+def _memory(pack: Pack, budget: Budget, smallest: Header, tokens: int) -> Table:
+    shape = pack.geometry
+    about = f"{pack.path} · {shape.family}, {shape.layers} layers of {shape.experts} experts, stored as {pack.codec}"
+    table = Table(title=about, show_header=False, title_justify="left")
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_row("memory", _mib(budget.memory))
+    table.add_row("floor: the least that would do", _mib(budget.floor(FEWEST_SLOTS * smallest.slot_bytes)))
+    table.add_section()
+    table.add_row("processes", _mib(budget.processes))
+    table.add_row("weights that are no experts", _mib(budget.dense))
+    table.add_row(f"keys and values of {tokens} tokens", _mib(budget.sequences))
+    table.add_row("for experts", _mib(budget.memory - budget.fixed))
+    return table
+
+
+def _experts(of: Planned) -> Table:
+    """The pools, and how many experts they make resident in each state."""
+    model, pools = of.model, of.found.pools
+    full, compressed, sign_mantissas, exponents = pools.states
+    absent = model.total - sum(pools.states)
+    table = Table("experts", "number", "share", "MiB each", title=f"kept as {of.header.form}", title_justify="left")
+    pair = model.sign_mantissas + model.exponents
+    for name, count, size in (
+        ("F, as BF16", full, model.words),
+        ("C, packed", compressed, pair),
+        ("S, without exponents", sign_mantissas, model.sign_mantissas),
+        ("E, exponents alone", exponents, model.exponents),
+        ("absent", absent, 0),
+    ):
+        if count or name.startswith(("C", "absent")):
+            table.add_row(name, str(count), f"{count / model.total:.0%}", f"{size / _MIB:.2f}" if size else "")
+    return table
+
+
+def _speed(pack: Pack, of: Planned, slots: int, prompt: int) -> Table:
+    """Now, and with a GiB more."""
+    table = Table("decoding one sequence", "now", "with 1 GiB more", title="predicted", title_justify="left")
+    predictor = Predictor(of.model, of.device, popularity(of.known.routing))
+    columns = []
+    for bytes_ in (slots, slots + _GIB):
+        found = predictor.predict(divide(predictor, bytes_).pools)
+        dense = dense_weights(pack)
+        columns.append(
+            (
+                f"{found.hit_rate:.1%}",
+                f"{found.bytes / _MIB:.1f}",
+                f"{(found.seconds + predictor.dense(dense, 1)) * 1e3:.1f}",
+                f"{predictor.prefill(found.pools, prompt) + predictor.dense(dense, prompt):.2f}",
+            )
+        )
+    names = ("hits", "MiB read a token", "TPOT, ms", f"TTFT of {prompt} tokens, s")
+    for name, now, more in zip(names, *columns, strict=True):
+        table.add_row(name, now, more)
+    return table
+
+
+def _origin(of: Planned) -> str:
+    return f"routing: {of.known.source}; device: zipmoe profile"
+
+
+def _mib(size: int) -> str:
+    return f"{size / _MIB:,.0f} MiB"

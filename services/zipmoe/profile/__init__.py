@@ -1,0 +1,1 @@
+"""The profile: what this device does with this pack, measured in seconds and kept for the planner."""

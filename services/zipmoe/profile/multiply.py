@@ -1,0 +1,91 @@
+"""Multiply: how long one expert takes in each form, with the kernels and as inference calls them.
+
+Weights come from memory: more experts than the processor's cache holds are walked over, round and round.
+"""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zipmoe import kernels
+from zipmoe.kernels import Packed
+from zipmoe.pack.blob import packed_offset
+from zipmoe.pack.reader import Pack
+from zipmoe.profile.form import FORMS
+from zipmoe.profile.sample import memory, slots
+from zipmoe.profile.timing import curve, median_of, seconds_of
+
+ROWS: Final = (1, 4, 16, 64)
+
+# As many experts are multiplied in one go as inference does for one token; with more rows as few, for as much work.
+TOGETHER: Final = 8
+
+MULTIPLY_SECONDS: Final = 0.12
+
+# What is walked over, in caches, and the size of one where the kernel does not say.
+_CACHES: Final = 3
+_USUAL_CACHE: Final = 32 << 20
+_MOST_WALK: Final = 1 << 29
+_MOST_EXPERTS: Final = 1 << 11
+
+Words = NDArray[np.uint16]
+Expert = tuple[Any, Any]  # gate_up and down, both Packed or both words
+
+
+def multiply(pack: Pack, form: str, threads: int) -> dict[int, float]:
+    """Seconds for one expert in one of FORMS, by rows."""
+    bits = FORMS[form]
+    size = pack.geometry
+    experts = [_expert(slot, bits, size.weights, size.hidden) for slot in _walk(pack, bits)]
+    return curve(ROWS, lambda rows: _seconds(experts, rows, size.hidden, bits, threads))
+
+
+def _seconds(experts: list[Expert], rows: int, hidden: int, bits: int, threads: int) -> float:
+    x = (np.random.default_rng(0).standard_normal((rows, hidden), np.float32).view(np.uint32) >> 16).astype(np.uint16)
+    together = max(1, TOGETHER // rows)
+    outs = [np.empty_like(x) for _ in range(together)]
+    turn = itertools.cycle(experts)
+
+    def act() -> None:
+        work = [(x, *expert, out) for expert, out in zip(itertools.islice(turn, together), outs, strict=True)]
+        if bits:
+            kernels.experts(work, threads)
+        else:
+            for one in work:
+                kernels.expert(*one, threads)
+
+    return median_of(lambda: seconds_of(act), MULTIPLY_SECONDS) / together
+
+
+def _walk(pack: Pack, bits: int) -> Iterator[memoryview]:
+    """Experts side by side in memory, more bytes of them than the cache holds."""
+    originals = list(slots(pack, bits))
+    size = max(len(slot) for slot in originals)
+    count = min(_MOST_EXPERTS, -(-min(_MOST_WALK, _CACHES * _cache_bytes()) // size))
+    walk = memory(count * size)
+    for place, original in zip(range(0, len(walk), size), itertools.cycle(originals), strict=False):
+        slot = walk[place : place + len(original)]
+        slot[:] = original
+        yield slot
+
+
+def _expert(slot: memoryview, bits: int, weights: int, hidden: int) -> Expert:
+    inner = weights // (3 * hidden)
+    cut = 2 * inner * hidden
+    if not bits:
+        words: Words = np.frombuffer(slot, np.uint16, weights)
+        return words[:cut].reshape(2 * inner, hidden), words[cut:].reshape(hidden, inner)
+    half = packed_offset(weights)
+    plane, parts = slot[:weights], slot[half:]
+    return Packed(plane, parts, 0, 2 * inner, hidden), Packed(plane, parts, cut, hidden, inner)
+
+
+def _cache_bytes() -> int:
+    """Of the processor's largest cache."""
+    sizes = Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")
+    kibibytes = [int(size.read_text().strip().removesuffix("K")) for size in sizes]
+    return max(kibibytes, default=0) << 10 or _USUAL_CACHE
