@@ -18,6 +18,7 @@ from zipmoe.arena.leases import Leases
 from zipmoe.arena.use import UseTable
 from zipmoe.scheduler.__main__ import attach
 from zipmoe.scheduler.forecasts import Forecast
+from zipmoe.scheduler.order import ORDERS
 from zipmoe.scheduler.policy import Phase
 from zipmoe.scheduler.ranking import Ranking
 from zipmoe.scheduler.scheduler import Scheduler
@@ -112,6 +113,7 @@ async def staged(
     prompt: bool = False,
     layers: int = 2,
     pools: tuple[int, int, int] | None = None,
+    order: str = "tokens",
 ) -> AsyncIterator[Scene]:
     """A running scheduler of 8 experts a layer, over slots for words or `pools` of (words, sign-mantissas, exponents);
     what it believes is audited at the end."""
@@ -120,7 +122,7 @@ async def staged(
         shape = replace(shape, size=divide(shape, *pools).end)
     arena = Arena.create(folder / "arena", shape)
     partition = divide(arena.header, *pools) if pools else None
-    store, scheduler = FakeStore(arena, prompt), attach(Arena.open(arena.path), partition)
+    store, scheduler = FakeStore(arena, prompt), attach(Arena.open(arena.path), partition, ORDERS[order], decoding=10.0)
     leases, use = Leases(arena.path), UseTable(arena.memory, arena.header)
     async with scheduler.running(store):
         yield Scene(arena, store, scheduler, leases, use, Directory(arena.memory, arena.header))

@@ -140,3 +140,13 @@ async def moved(scene: Scene, *moves: tuple[int, int]) -> None:
         while scene.scheduler.slots.residency.filling or scene.scheduler._flights:
             await asyncio.sleep(0)
     assert [(each.expert, each.act) for each in scene.store.placements if each.act != LOAD] == list(moves)
+
+
+@pytest.mark.parametrize(("order", "first"), [("johnson", [0, 4]), ("asked", [4, 0]), ("tokens", [4, 0])])
+async def test_loads_go_off_in_the_order_that_was_chosen(folder: Path, order: str, first: list[int]) -> None:
+    """Of 4 everything has to be read, of 0 the exponents alone."""
+    async with staged(folder, pools=(0, 4, 2), prompt=True, order=order) as scene:
+        await decode(scene, (0,), (1,), (2,))
+        scene.store.asked.clear()
+        await decode(scene, (4, 0))
+        assert scene.store.asked == first

@@ -13,6 +13,7 @@ from zipmoe.arena.layout import FEWEST_SLOTS, PAGE, Header, Part, Partition, div
 from zipmoe.arena.leases import Leases
 from zipmoe.arena.use import UseTable
 from zipmoe.errors import CacheExhausted, InvalidRequest
+from zipmoe.scheduler.order import ORDERS, Order
 from zipmoe.scheduler.scheduler import Scheduler
 from zipmoe.scheduler.service import SchedulerService
 from zipmoe.scheduler.slots import Slots
@@ -25,14 +26,15 @@ from zipmoe.wire.places import Places
 from zipmoe.wire.server import run, serving
 
 
-async def serve(places: Places, pools: Sequence[int] | None) -> None:
+async def serve(places: Places, pools: Sequence[int] | None, order: Order, decoding: float) -> None:
     with only_instance(places.scheduler):
         async with connect(places.expert_store) as channel:
             store = StoreClient(channel)
             described = await store.describe()
             arena = Arena.open(Path(described.arena))
             same_epoch(described.epoch, arena.header.epoch, described.arena)
-            scheduler = attach(arena, None if pools is None else divided(arena.header, pools))
+            partition = None if pools is None else divided(arena.header, pools)
+            scheduler = attach(arena, partition, order, decoding)
             async with scheduler.running(store):
                 service = SchedulerService(scheduler, described.arena)
                 register = partial(scheduler_pb2_grpc.add_SchedulerServiceServicer_to_server, service)
@@ -57,7 +59,9 @@ def divided(header: Header, pools: Sequence[int]) -> Partition:
     return partition
 
 
-def attach(arena: Arena, wanted: Partition | None = None) -> Scheduler:
+def attach(
+    arena: Arena, wanted: Partition | None = None, order: Order = ORDERS["tokens"], decoding: float = 0.0
+) -> Scheduler:
     """A scheduler over the arena's own pages: the partition, made if this arena has none yet, and the directory."""
     header = arena.header
     mine = arena.writable(PAGE, header.use_offset - PAGE)
@@ -67,7 +71,8 @@ def attach(arena: Arena, wanted: Partition | None = None) -> Scheduler:
         record = partition.to_bytes(header.epoch)
         mine[: len(record)] = record
     directory = Directory(mine, header, start=PAGE)
-    return Scheduler(header, Slots(header, partition, directory, UseTable(arena.memory, header), Leases(arena.path)))
+    slots = Slots(header, partition, directory, UseTable(arena.memory, header), Leases(arena.path))
+    return Scheduler(header, slots, order, decoding)
 
 
 def main() -> None:
@@ -82,16 +87,37 @@ def main() -> None:
         metavar="WORDS,SIGN_MANTISSAS,EXPONENTS",
         help="slots for each part of experts, as planned [as many as there is room for, in the arena's own form]",
     )
+    parser.add_argument(
+        "--order",
+        type=order,
+        default=os.environ.get("ZIPMOE_ORDER", "tokens"),
+        metavar="ORDER",
+        help="in which a layer's missing experts are brought in: most tokens first (tokens), so that disk and cores "
+        "are busy together (affinity), by Johnson's rule (johnson), or as they were asked for (asked) [%(default)s]",
+    )
+    parser.add_argument(
+        "--decoding",
+        type=float,
+        default=os.environ.get("ZIPMOE_DECODING", "0"),
+        metavar="BYTES",
+        help="that the disk reads while a core decodes one exponent, for the order [%(default)s]",
+    )
     places.add_arguments(parser)
     arguments = parser.parse_args()
-    run("scheduler", serve(places.from_arguments(arguments), arguments.pools))
+    run("scheduler", serve(places.from_arguments(arguments), arguments.pools, arguments.order, arguments.decoding))
 
 
 def counts(text: str) -> tuple[int, ...]:
-    numbers = tuple(int(number) for number in text.split(","))
-    if len(numbers) != len(Part) or min(numbers) < 0:
-        raise ValueError(f"{text!r} is not three numbers of slots")
-    return numbers
+    numbers = text.split(",")
+    if len(numbers) != len(Part) or not all(number.isdecimal() for number in numbers):
+        raise argparse.ArgumentTypeError(f"{text!r} (or ZIPMOE_POOLS) is not three numbers of slots: 0,300,300")
+    return tuple(map(int, numbers))
+
+
+def order(name: str) -> Order:
+    if name not in ORDERS:
+        raise argparse.ArgumentTypeError(f"{name!r} (or ZIPMOE_ORDER) is no order: choose one of {', '.join(ORDERS)}")
+    return ORDERS[name]
 
 
 if __name__ == "__main__":

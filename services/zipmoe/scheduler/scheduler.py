@@ -20,7 +20,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from zipmoe.arena.layout import Header
+from zipmoe.arena.layout import Header, Part
 from zipmoe.errors import (
     CacheExhausted,
     CorruptExpert,
@@ -33,6 +33,7 @@ from zipmoe.errors import (
 from zipmoe.scheduler.benefit import Counts
 from zipmoe.scheduler.flight import Flight
 from zipmoe.scheduler.forecasts import LOADS_A_WORKER, Forecast, Forecasts
+from zipmoe.scheduler.order import Job, Order, tokens
 from zipmoe.scheduler.policy import Phase
 from zipmoe.scheduler.slots import Slots
 from zipmoe.scheduler.store_client import DEMAND, FORECAST, KEEP, Response, StoreClient, Urgency
@@ -66,9 +67,13 @@ class Statistics:
 
 
 class Scheduler:
-    def __init__(self, header: Header, slots: Slots) -> None:
+    def __init__(self, header: Header, slots: Slots, order: Order = tokens, decoding: float = 0.0) -> None:
+        """`order` is that of the loads of a layer. `decoding` a weight's exponent keeps one core as long as reading so
+        many bytes keeps the disk."""
         self.header = header
         self.slots = slots
+        self._order = order
+        self._decoding = decoding
         # Settled with what makes it senseless to go on: another arena, or a fault of ours.
         self.fatal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._store: StoreClient
@@ -223,11 +228,22 @@ class Scheduler:
 
     def _seat(self, phase: Phase) -> list[Flight]:
         """Takes those flights off the waiting list that there is a slot for now."""
-        wanted, spared = {flight.expert: flight.phase for flight in self._waiting}, self._forecasts.spared()
-        seated = set(self.slots.seat([expert for expert in wanted if wanted[expert] is phase], phase, wanted, spared))
-        ready = [flight for flight in self._waiting if flight.expert in seated]
+        waiting = {flight.expert: flight for flight in self._waiting}
+        asked = [expert for expert, flight in waiting.items() if flight.phase is phase]
+        if not asked:
+            return []
+        jobs = [self._job(expert, len(asked) - place) for place, expert in enumerate(asked)]
+        ordered = [job.expert for job in self._order(jobs, self._workers)]
+        seated = self.slots.seat(ordered, phase, waiting, self._forecasts.spared())
         self._waiting = [flight for flight in self._waiting if flight.expert not in seated]
-        return ready
+        return [waiting[expert] for expert in seated]
+
+    def _job(self, expert: int, tokens: int) -> Job:
+        """What bringing an expert in costs, in units of what reading a byte does."""
+        lacking, header = self.slots.residency.lacking(expert), self.header
+        read = sum(header.part_bytes(part) for part in lacking)
+        decoded = 0 if lacking == (Part.SIGN_MANTISSAS,) else header.weights * self._decoding
+        return Job(expert, read, decoded, 0.0, tokens, lacking != (Part.EXPONENTS,))
 
     def _tend_forecasts(self) -> None:
         """Has the store hasten what is waited for by now, and drop what is not wanted any more or in the way."""
