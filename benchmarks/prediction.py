@@ -2,10 +2,12 @@
 
     python -m benchmarks.prediction           (make bench; 7 GB of disk, 10 GiB of memory, some ten minutes)
 
-A few layers in the shape of OLMoE-1B-7B, random weights, routing with the published statistics. First the device is
-profiled anew, then the experts of layer after layer are decoded by the real services, at budgets from 25 to 90 % of the
-experts in BF16 and 1, 4 and 16 sequences at once: the mean time of a layer against the one predicted from profile and
-routing alone. Then, at two budgets, memory is split in other ways than planned. Prints tables and merges
+A few layers in the shape of OLMoE-1B-7B, random weights, routing with the published statistics. The experts of layer
+after layer are decoded by the real services, at budgets from 25 to 90 % of the experts in BF16 and 1, 4 and 16 sequences
+at once: the mean time of a layer against the one predicted from routing and the device's profile alone. The device is
+profiled anew before each row, for its disk may give half of what it gave a minute before (a shared one does); the mean
+of the profiles before and after is what a row is predicted from. Then, at two budgets, memory is split in other ways
+than planned, in rounds, so that only times of the same minutes are compared. Prints tables and merges
 `prediction_error` (the median, relative) and `split_gap` (the planned split's time over the best one's, less 1; the
 worse of the budgets) into results/scheduler.json. Run it with nothing else on the machine.
 """
@@ -15,9 +17,10 @@ import json
 import os
 import shutil
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.layers import measure
 from zipmoe.expert_store.size import arena_header
@@ -28,6 +31,7 @@ from zipmoe.plan.model import Model
 from zipmoe.plan.planner import candidates, plan
 from zipmoe.plan.popularity import popularity
 from zipmoe.plan.prediction import Pools, Predictor
+from zipmoe.plan.rates import Rates
 from zipmoe.profile.profile import profile
 from zipmoe.routing.routing import Routing
 from zipmoe.simulate.shape import shape
@@ -41,7 +45,7 @@ LIKE, LAYERS = "olmoe-1b-7b", 4
 BUDGETS = (25, 40, 60, 75, 90)
 # Sequences at once, and steps of each.
 BATCHES = {1: 240, 4: 120, 16: 60}
-SPLIT_BUDGETS = (30, 50)
+SPLIT_BUDGETS, ROUNDS = (30, 50), 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +70,10 @@ def main() -> None:
     with Pack.open(packed) as pack:
         header = arena_header(pack, "100%", "pack3")
         model = Model.of(pack, header)
-    device = Device(profile(packed, again=True).rates, os.cpu_count() or 1, os.cpu_count() or 1)
-    rows = list(compare(packed, model, device))
+    rows = list(compare(packed, model))
     error = statistics.median(row.error for row in rows)
     print(f"median error {error:.1%}")
+    device = profiled(packed)
     gap = max(split(packed, model, device, budget) for budget in SPLIT_BUDGETS)
     if options.codec == "pack3":
         known = json.loads(RESULT.read_text()) if RESULT.exists() else {}
@@ -92,16 +96,35 @@ def routed(batch: int, steps: int) -> Routing:
     return synthetic(shape(LIKE), LAYERS, batch, steps, seed=1)
 
 
-def compare(packed: Path, model: Model, device: Device) -> Iterator[Row]:
+def profiled(packed: Path) -> Device:
+    return Device(profile(packed, again=True).rates, os.cpu_count() or 1, os.cpu_count() or 1)
+
+
+def between(before: Device, after: Device) -> Device:
+    """What the device did on average."""
+
+    def mean(one: Any, other: Any) -> Any:
+        if isinstance(one, Mapping):
+            return {key: mean(value, other[key]) for key, value in one.items()}
+        return (one + other) / 2
+
+    rates = Rates.from_json(mean(before.rates.to_json(), after.rates.to_json()))
+    return Device(rates, before.workers, before.cores)
+
+
+def compare(packed: Path, model: Model) -> Iterator[Row]:
+    before = profiled(packed)
     print("memory  batch  predicted ms  measured ms  error    hits predicted, found")
     for batch, steps in BATCHES.items():
         routing = routed(batch, steps)
-        predictor = Predictor(model, device, popularity(routing, batch))
+        popular = popularity(routing, batch)
         for budget in BUDGETS:
             memory = int(budget / 100 * model.total * model.weights * 2)
             pools = next(iter(candidates(model, memory)))
             found = measure(packed, f"{budget}%", pools, routing, batch)
-            predicted = predictor.predict(pools)
+            after = profiled(packed)
+            predictor = Predictor(model, between(before, after), popular)
+            predicted, before = predictor.predict(pools), after
             wanted = predictor.wanted
             row = Row(
                 budget,
@@ -123,21 +146,25 @@ def split(packed: Path, model: Model, device: Device, budget: int) -> float:
     routing = routed(1, BATCHES[1])
     predictor = Predictor(model, device, popularity(routing))
     memory = int(budget / 100 * model.total * model.weights * 2)
-    planned, times = plan(predictor, memory).pools, dict[Pools, float]()
+    planned = plan(predictor, memory).pools
+    tried = some(planned, list(candidates(model, memory)))
+    times: dict[Pools, list[float]] = {pools: [] for pools in tried}
+    for _ in range(ROUNDS):
+        for pools in tried:
+            times[pools].append(float(measure(packed, f"{budget}%", pools, routing, 1).seconds.mean()))
+    found = {pools: statistics.median(seconds) for pools, seconds in times.items()}
     print(f"memory {budget}%: words, sign-mantissas, exponents  predicted ms  measured ms")
-    for pools in some(planned, list(candidates(model, memory))):
-        found = measure(packed, f"{budget}%", pools, routing, 1)
-        times[pools] = float(found.seconds.mean())
+    for pools in tried:
         told = predictor.predict(pools).seconds / LAYERS
         mark = "  planned" if pools == planned else ""
         slots = " ".join(f"{count:6}" for count in pools.slots)
-        print(f"{slots}  {told * 1e3:8.2f}  {times[pools] * 1e3:8.2f}{mark}", flush=True)
-    return times[planned] / min(times.values()) - 1
+        print(f"{slots}  {told * 1e3:8.2f}  {found[pools] * 1e3:8.2f}{mark}", flush=True)
+    return found[planned] / min(found.values()) - 1
 
 
 def some(planned: Pools, all_: list[Pools]) -> list[Pools]:
-    """The planned one and, of the others, those with words alone, with fewer words, with more of one plane."""
-    step = max(1, len(all_) // 10)
+    """The planned one, and some from all over the others."""
+    step = max(1, len(all_) // 7)
     return list(dict.fromkeys([planned, *all_[::step]]))
 
 
