@@ -11,6 +11,7 @@ from tests.plan.shapes import MODEL, device
 from zipmoe.arena.layout import Header
 from zipmoe.arena.use import UseTable
 from zipmoe.plan import popularity as module
+from zipmoe.plan.lookahead import lookahead
 from zipmoe.plan.planner import candidates, plan
 from zipmoe.plan.popularity import popularity
 from zipmoe.plan.prediction import Pools, Predictor
@@ -126,3 +127,13 @@ def test_a_plane_is_kept_alone_where_the_other_costs_next_to_nothing() -> None:
     model = replace(MODEL, stored=MODEL.exponents // 20)
     chosen = plan(Predictor(model, device(), popularity(ROUTING)), 20 * PAIR)
     assert chosen.pools.sign_mantissas > chosen.pools.exponents
+
+
+@pytest.mark.parametrize(
+    ("slots", "disk", "layers"), [(MODEL.total, 1e9, 0), (20, 1e12, 1), (40, 1e9, 2), (20, 1e7, 2)]
+)
+def test_forecasts_reach_as_far_ahead_as_a_read_takes(slots: int, disk: float, layers: int) -> None:
+    """Nothing to read; reads in no time; a read longer than a layer that misses little; every layer waits for reads."""
+    of = device(disk={1: disk, 2: disk})
+    found = Predictor(MODEL, of, popularity(ROUTING)).predict(Pools(0, slots, slots))
+    assert lookahead(found, MODEL, of) == layers

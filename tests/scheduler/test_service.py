@@ -18,12 +18,16 @@ from zipmoe.wire.server import GRACE_SECONDS, serving
 
 
 @asynccontextmanager
-async def served(scene: Scene, folder: Path) -> AsyncIterator[grpc.aio.Channel]:
-    address, service = f"unix:{folder}/scheduler.sock", SchedulerService(scene.scheduler, "arena")
+async def served(scene: Scene, folder: Path) -> AsyncIterator[None]:
+    service = SchedulerService(scene.scheduler, "arena")
     register = partial(scheduler_pb2_grpc.add_SchedulerServiceServicer_to_server, service)
-    async with connect(address) as channel, serving(address, register):
+    async with serving(f"unix:{folder}/scheduler.sock", register):
         with closing(service):
-            yield channel
+            yield
+
+
+def connected(folder: Path) -> grpc.aio.Channel:
+    return connect(f"unix:{folder}/scheduler.sock")
 
 
 def request(scene: Scene, layer: int, *experts: int, epoch: int = 0) -> scheduler_pb2.ForecastExpertsRequest:
@@ -37,7 +41,7 @@ def request(scene: Scene, layer: int, *experts: int, epoch: int = 0) -> schedule
 
 
 async def test_every_message_of_a_stream_is_a_forecast(folder: Path) -> None:
-    async with staged(folder, slots=8, layers=4) as scene, served(scene, folder) as channel:
+    async with staged(folder, slots=8, layers=4) as scene, served(scene, folder), connected(folder) as channel:
         stub = scheduler_pb2_grpc.SchedulerServiceStub(channel)
         call = stub.ForecastExperts()
         await call.write(request(scene, 0, 3, 5))
@@ -60,7 +64,7 @@ async def test_every_message_of_a_stream_is_a_forecast(folder: Path) -> None:
     ("expert", "epoch", "code"), [(8, 0, grpc.StatusCode.NOT_FOUND), (3, 1, grpc.StatusCode.ABORTED)]
 )
 async def test_what_is_wrong_ends_the_stream(folder: Path, expert: int, epoch: int, code: grpc.StatusCode) -> None:
-    async with staged(folder, slots=8) as scene, served(scene, folder) as channel:
+    async with staged(folder, slots=8) as scene, served(scene, folder), connected(folder) as channel:
         call = scheduler_pb2_grpc.SchedulerServiceStub(channel).ForecastExperts()
         await call.write(request(scene, 0, expert, epoch=epoch))
         assert await asyncio.wait_for(call.code(), 10) is code
@@ -68,8 +72,8 @@ async def test_what_is_wrong_ends_the_stream(folder: Path, expert: int, epoch: i
 
 
 async def test_a_service_that_stops_does_not_wait_for_its_callers(folder: Path) -> None:
-    async with staged(folder, slots=8) as scene:
-        async with served(scene, folder) as channel:
+    async with staged(folder, slots=8) as scene, connected(folder) as channel:
+        async with served(scene, folder):
             call = scheduler_pb2_grpc.SchedulerServiceStub(channel).ForecastExperts()
             await call.write(request(scene, 0, 3))
             await scene.store.until_aloft(11)

@@ -53,10 +53,10 @@ class LocalModel:
 
 
 @asynccontextmanager
-async def local_model(stack: Stack, mode: str) -> AsyncIterator[LocalModel]:
+async def local_model(stack: Stack, mode: str, forecast: int = 0) -> AsyncIterator[LocalModel]:
     torch.set_num_threads(THREADS)
     with Pack.open(stack.pack) as pack:
-        model = decoder(pack.config, load_dense(pack), arithmetic(mode, THREADS))
+        model = decoder(pack.config, load_dense(pack), arithmetic(mode, THREADS), forecast)
         async with connect(stack.places.scheduler) as channel:
             client = SchedulerClient(channel)
             yield LocalModel(model, Experts(Arena.open(await client.arena()), pack.geometry.hidden, client))

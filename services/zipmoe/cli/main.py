@@ -75,12 +75,15 @@ def up(
     listen: Annotated[
         str | None, typer.Option(help="host:port for clients.", show_default="a socket in the run folder")
     ] = None,
+    forecast: Annotated[
+        int | None, typer.Option(help="Layers ahead to read what will probably be wanted.", show_default="as planned")
+    ] = None,
     run: RunOption = None,
 ) -> None:
     """Start the three services, keep them running, stop them with Ctrl-C or SIGTERM."""
     from zipmoe.cli.up import up
 
-    up(packed, arena_size, resident, mode, workers, threads, listen, run)
+    up(packed, arena_size, resident, mode, workers, threads, listen, forecast, run)
 
 
 @cli.command()

@@ -15,6 +15,7 @@ from zipmoe.cli.profile import profile_with_progress
 from zipmoe.expert_store.size import FORMS, arena_header, plain_bytes
 from zipmoe.pack.reader import Pack
 from zipmoe.plan.budget import Budget
+from zipmoe.plan.lookahead import lookahead
 from zipmoe.plan.planner import plan as divide
 from zipmoe.plan.popularity import popularity
 from zipmoe.plan.prediction import Predictor
@@ -103,7 +104,9 @@ def _speed(pack: Pack, of: Planned, slots: int, prompt: int) -> Table:
 
 
 def _origin(of: Planned) -> str:
-    return f"routing: {of.known.source}; device: zipmoe profile"
+    layers = lookahead(of.found, of.model, of.device)
+    ahead = f"forecasts: {layers} layer{'s' * (layers > 1)} ahead" if layers else "forecasts: off, little is missing"
+    return f"{ahead}; routing: {of.known.source}; device: zipmoe profile"
 
 
 def _mib(size: int) -> str:

@@ -19,6 +19,7 @@ from zipmoe.cli.supervisor import Command, GaveUp, supervise
 from zipmoe.errors import ZipMoEError
 from zipmoe.expert_store.size import arena_header
 from zipmoe.pack.reader import Pack
+from zipmoe.plan.lookahead import lookahead
 from zipmoe.plan.prediction import Pools
 from zipmoe.wire.instance import only_instance
 from zipmoe.wire.places import Places, default_run
@@ -32,6 +33,7 @@ def up(
     workers: int | None,
     threads: int | None,
     listen: str | None,
+    forecast: int | None,
     run: Path | None,
 ) -> None:
     places = Places.under(run or default_run())
@@ -46,7 +48,7 @@ def up(
             _service("scheduler", "--pools", start.pools, *where),
             _service(
                 *("inference", "--pack", packed, "--mode", mode, "--threads", threads, "--listen", listen),
-                *("--record", start.record, *where),
+                *("--record", start.record, "--forecast", start.forecast if forecast is None else forecast, *where),
             ),
         )
         try:
@@ -90,6 +92,7 @@ class Start:
     form: str
     pools: str | None
     record: Path
+    forecast: int
     table: Table
 
 
@@ -117,7 +120,9 @@ def _start(
             pools = found.found.pools
         record = record_file(pack)
         table = _table(pack, header, Pools(*(pool.slots for pool in partition.pools)) if pools is None else pools)
-    return Start(size, header.form, ",".join(map(str, pools.slots)) if pools else None, record, table)
+    layers = 0 if found is None else lookahead(found.found, found.model, found.device)
+    table.add_row("forecasts", f"{layers} layer{'s' * (layers > 1)} ahead" if layers else "off")
+    return Start(size, header.form, ",".join(map(str, pools.slots)) if pools else None, record, layers, table)
 
 
 def _table(pack: Pack, header: Header, pools: Pools) -> Table:

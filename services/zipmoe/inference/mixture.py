@@ -1,11 +1,13 @@
 """Mixture: a layer's experts applied to a step's tokens, each expert walked to once for all of its tokens."""
 
+from itertools import compress
 from typing import Final
 
 import numpy as np
 
 from zipmoe.inference.experts import Experts
 from zipmoe.inference.model.arithmetic import Arithmetic, Integers, Rows, Shares
+from zipmoe.inference.model.forecast import Expected
 from zipmoe.routing.record import Record
 
 # Tokens of a prompt that must be expected to want an expert. It is read if any of them does, and two seldom both err:
@@ -14,8 +16,8 @@ FEWEST_TOKENS: Final = 2
 
 
 class WalkedMixture:
-    """Calls are the model's `Mixture`: (layer, x [T, H], experts [T, k], gate weights [T, k], experts [T, D, k] that
-    the next D layers will probably want) -> [T, H]."""
+    """Calls are the model's `Mixture`: (layer, x [T, H], experts [T, k], gate weights [T, k], what the next layers will
+    probably want) -> [T, H]."""
 
     def __init__(self, experts: Experts, arithmetic: Arithmetic, decoding: bool, record: Record | None = None) -> None:
         self._experts = experts
@@ -23,7 +25,7 @@ class WalkedMixture:
         self._decoding = decoding
         self._record = record
 
-    def __call__(self, layer: int, x: Rows, experts: Integers, weights: Shares, later: Integers | None = None) -> Rows:
+    def __call__(self, layer: int, x: Rows, experts: Integers, weights: Shares, later: Expected | None = None) -> Rows:
         if self._record is not None:
             self._record.put(layer, experts[0])
         if later is not None:
@@ -54,12 +56,12 @@ def tokens_by_expert(experts: Integers, weights: Shares) -> dict[int, tuple[Inte
 _FIRST = np.zeros(1, np.int64)
 
 
-def likely(later: Integers) -> list[list[int]]:
-    """Of experts [T, D, k] that T tokens will probably want, by layer: who is worth reading ahead, likeliest first. Of
-    many tokens, what most want of the next layer: they want nearly all of it, and so of those behind."""
-    if len(later) == 1:
-        of_one_token: list[list[int]] = [[e for e in l if e >= 0] for l in later[0].tolist()]
-        return of_one_token
-    tokens = np.bincount(later[:, 0].reshape(-1))
+def likely(later: Expected) -> list[list[int]]:
+    """By layer, nearest first: who is worth reading ahead, likeliest first. Of many tokens, what most of them want of
+    the next layer: together they want nearly all of it, and there is no room for more."""
+    if len(later.experts) == 1:
+        layers = zip(later.experts[0].tolist(), later.sure[0].tolist(), strict=True)
+        return [list(compress(experts, sure)) for experts, sure in layers]
+    tokens = np.bincount(later.experts[:, 0].reshape(-1))
     most_first = np.argsort(-tokens, kind="stable")
     return [most_first[tokens[most_first] >= FEWEST_TOKENS].tolist()]

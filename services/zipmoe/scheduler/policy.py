@@ -112,9 +112,9 @@ def for_prefill(coldest_first: Sequence[int], uses: Mapping[int, Use], step: int
     return outside + inside[:short]
 
 
-# What an expert is worth that is only forecast: as much as one that every step uses. A forecast comes true more often
-# than not (three times in four, measured on the demo model), and then the coldest would have had to go anyway, but for
-# a demand that waits. With half of this a tenth of the misses remained that it saves.
+# What an expert is worth that is only forecast, as a chance of use: as much as one that every step uses. Three of four
+# forecasts come true, and then the coldest has to go anyway, a moment later and with somebody waiting; what the fourth
+# costs is less than certain. With half of this there are a sixth more misses (the demo model, 40 % of its memory).
 FORECAST_WORTH: Final = 1.0
 
 

@@ -78,6 +78,8 @@ class Scheduler:
         self.fatal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._store: StoreClient
         self._workers = 0
+        # Rounds of loads whose slots a store that went away may still write to.
+        self._recovering = 0
         self._forecasts = Forecasts(slots.use, header.experts)
         self._flights: dict[int, Flight] = {}
         self._waiting: list[Flight] = []
@@ -173,6 +175,9 @@ class Scheduler:
 
     def _leave(self, flight: Flight) -> None:
         flight.waiters -= 1
+        if flight.landed.done() and not flight.landed.cancelled():
+            # Another one's error was raised before this could be; asyncio would say that nobody has seen it.
+            flight.landed.exception()
         if flight.waiters or flight.landed.done():
             return
         if flight in self._waiting:
@@ -274,7 +279,7 @@ class Scheduler:
         deadline = time.monotonic() - ROOM_PATIENCE_SECONDS
         for flight in [flight for flight in self._waiting if flight.since < deadline]:
             self._waiting.remove(flight)
-            if flight.expert in self.slots.residency.filling:
+            if flight.expert in self.slots.residency.filling or self._recovering:
                 error: ZipMoEError = ServiceRestarting("the expert store stays away: see its log")
             else:
                 error = CacheExhausted(
@@ -314,10 +319,13 @@ class Scheduler:
         if outcome.outcome == Response.OUTCOME_CORRUPT:
             self._land(flight, CorruptExpert(outcome.detail))
         else:
+            # One that was dropped had not begun, so it has not failed.
+            flight.attempts += outcome.outcome != Response.OUTCOME_DROPPED
             self._again(flight, outcome.detail)
 
     async def _recover(self, flights: list[Flight]) -> None:
         """After the store went away: its workers may still write, so the slots wait until a store says otherwise."""
+        self._recovering += 1
         while True:
             try:
                 await self._store.drain()
@@ -326,9 +334,11 @@ class Scheduler:
                 for flight in flights:
                     if not flight.landed.done():
                         self._land(flight, ServiceRestarting(f"the expert store stays away: {error}"))
+        self._recovering -= 1
         for flight in flights:
             self._abandon(flight, 0)
             if not flight.landed.done():
+                flight.attempts += 1
                 self._again(flight, "the expert store went away")
 
     def _abandon(self, flight: Flight, bytes_read: int) -> None:
@@ -340,7 +350,6 @@ class Scheduler:
             self._wanted.set()
 
     def _again(self, flight: Flight, why: str) -> None:
-        flight.attempts += 1
         flight.since = time.monotonic()
         if flight.attempts < MOST_ATTEMPTS and flight.waiters:
             self._waiting.append(flight)

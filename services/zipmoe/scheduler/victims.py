@@ -7,6 +7,7 @@ Guarantees
 
 import time
 from collections.abc import Collection, Iterable, Iterator
+from itertools import islice
 from typing import Final
 
 from zipmoe.arena.layout import Part
@@ -18,14 +19,18 @@ from zipmoe.scheduler.residency import Residency
 # A grant reaches its acquirer within a millisecond; if it was not taken up by now, the acquirer is gone.
 TAKE_UP_SECONDS: Final = 1.0
 
+# Of so many that are worth least, somebody may go for a forecast or nobody. If all residents are being used, to look at
+# each takes tens of milliseconds, in which no demand is seated.
+MOST_LOOKS: Final = 16
+
 
 class Victims:
     def __init__(self, residency: Residency, use: UseTable, layers: int, experts: int) -> None:
         """Experts are numbered through all layers, `experts` to a layer."""
         self._residency = residency
         self._use = use
-        # A ranking goes on where it was left, so forecasts have theirs: who may not go for one may go for a demand.
         self._experts = experts
+        # A ranking goes on where it was left, so forecasts have theirs: who may not go for one may go for a demand.
         self._rankings = {part: Ranking(use, layers, experts) for part in Part}
         self._forecast_rankings = {part: Ranking(use, layers, experts) for part in Part}
         self._granted: dict[int, tuple[int, float]] = {}
@@ -51,7 +56,7 @@ class Victims:
         step, residents = self._use.step(), self._residency.resident(part)
         # As if there were free slots enough: a prompt's forecasts take nothing of the working set.
         ranked = self._forecast_rankings[part].victims(residents, self._kept(kept), phase, layer, PREFILL_SLOTS)
-        for expert in ranked:
+        for expert in islice(ranked, MOST_LOOKS):
             use = self._use.read(expert)
             if chance(*use.aged(step)) < FORECAST_WORTH and (not use.step or step - use.step > 1):
                 yield expert

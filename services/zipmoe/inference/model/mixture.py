@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from zipmoe.inference.model.arithmetic import Integers, Rows, Shares
+from zipmoe.inference.model.forecast import Expected
 
-# (layer, x [T, H], experts [T, k], gate weights [T, k], experts [T, D, k] that the next D layers will probably want or
-# None) -> sum of the experts' outputs, weighted [T, H]
-Mixture = Callable[[int, Rows, Integers, Shares, Integers | None], Rows]
+# (layer, x [T, H], experts [T, k], gate weights [T, k], what the next layers will probably want, if anybody asks that)
+# -> sum of the experts' outputs, weighted [T, H]
+Mixture = Callable[[int, Rows, Integers, Shares, Expected | None], Rows]
