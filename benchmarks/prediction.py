@@ -3,11 +3,11 @@
     python -m benchmarks.prediction           (make bench; 7 GB of disk, 10 GiB of memory, some ten minutes)
 
 A few layers in the shape of OLMoE-1B-7B, random weights, routing with the published statistics. The experts of layer
-after layer are decoded by the real services, at budgets from 25 to 90 % of the experts in BF16 and 1, 4 and 16 sequences
-at once: the mean time of a layer against the one predicted from routing and the device's profile alone. The device is
-profiled anew before each row, for its disk may give half of what it gave a minute before (a shared one does); the mean
-of the profiles before and after is what a row is predicted from. Then, at two budgets, memory is split in other ways
-than planned, in rounds, so that only times of the same minutes are compared. Prints tables and merges
+after layer are decoded by the real services, at budgets from 25 to 90 % of the experts in BF16 and 1, 4 and 16
+sequences at once: the mean time of a layer against the one predicted from routing and the device's profile alone. The
+device is profiled anew before each row, for its disk may give half of what it gave a minute before (a shared one does);
+the mean of the profiles before and after is what a row is predicted from. Then, at two budgets, memory is split in
+other ways than planned, in rounds, so that only times of the same minutes are compared. Prints tables and merges
 `prediction_error` (the median, relative) and `split_gap` (the planned split's time over the best one's, less 1; the
 worse of the budgets) into results/scheduler.json. Run it with nothing else on the machine.
 """

@@ -59,6 +59,9 @@ STEPS_AN_AUDIT: Final = 20
 # From the end of a fault to the next one, on average.
 CALM_BETWEEN: Final = 0.2
 
+# How often every expert is wanted once the services stay.
+CALM_ROUNDS: Final = 5
+
 # Within which an acquirer is answered: if nothing is amiss, and whatever happens.
 CALM_SECONDS: Final = 3.0
 PATIENCE_SECONDS: Final = 150.0
@@ -248,7 +251,6 @@ class Run:
             await self.serving()
             self.disturbed = self.loop.time()
             self.stepped()
-        self.store.faulty = False
 
     async def _read(self, phase: Phase) -> None:
         with closing(Leases(self.arena.path)) as leases:
@@ -261,6 +263,11 @@ class Run:
         """With no more faults, every expert can be had, and in the end nothing is under way."""
         with closing(Leases(self.arena.path)) as leases:
             reader = Reader(self, leases, Phase.DECODE, patient=True)
+            # Loads are lost still, and no other fault comes to hide that somebody is forgotten.
+            for expert in CALM_ROUNDS * [*range(self.directory.records)]:
+                with suppress(ZipMoEError):
+                    await reader.walk([expert])
+            self.store.faulty = False
             for expert in range(self.directory.records):
                 await reader.walk([expert])
         scheduler = await self.serving()

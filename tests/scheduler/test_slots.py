@@ -129,7 +129,7 @@ async def test_a_prefill_into_a_full_working_set_circulates_through_a_few_slots(
         await scene.get(*working)
         prompt = set(range(32)) - working
         assert set(await scene.get(*prompt, phase=Phase.PREFILL)) == prompt
-        assert len(working & scene.residents()) == 4
+        assert len(working & scene.residents()) == len(working) - MOST_ALOFT
 
 
 async def test_no_more_take_slots_away_at_a_time_than_keep_the_workers_busy(folder: Path) -> None:
@@ -151,3 +151,21 @@ async def test_no_more_take_slots_away_at_a_time_than_keep_the_workers_busy(fold
             scene.store.finish(expert)
         assert sorted(await want) == list(more)
         assert len(scene.residents() & set(range(2 * MOST_ALOFT))) >= MOST_ALOFT - 1
+
+
+async def test_what_an_acquirer_has_found_stays_until_it_has_used_it(
+    folder: Path, looks: Looks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(victims, "TAKE_UP_SECONDS", 1000.0)
+    async with staged(folder, slots=2, prompt=True) as scene:
+        await scene.get(0, 1)
+
+        async def acquire() -> list[int]:
+            return [expert async for expert in scene.scheduler.acquire([2], Phase.DECODE, found=[0, 1])]
+
+        want = asyncio.get_running_loop().create_task(acquire())
+        await looks.again()
+        assert scene.residents() == {0, 1}
+        scene.take_up(1)
+        assert await want == [2]
+        assert scene.residents() == {0, 2}

@@ -18,14 +18,16 @@ PHASE_PREFILL: Phase
 PHASE_DECODE: Phase
 
 class AcquireExpertsRequest(_message.Message):
-    __slots__ = ("epoch", "phase", "experts")
+    __slots__ = ("epoch", "phase", "experts", "found")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
     EXPERTS_FIELD_NUMBER: _ClassVar[int]
+    FOUND_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     phase: Phase
     experts: _containers.RepeatedCompositeFieldContainer[_expert_pb2.ExpertId]
-    def __init__(self, epoch: _Optional[int] = ..., phase: _Optional[_Union[Phase, str]] = ..., experts: _Optional[_Iterable[_Union[_expert_pb2.ExpertId, _Mapping]]] = ...) -> None: ...
+    found: _containers.RepeatedCompositeFieldContainer[_expert_pb2.ExpertId]
+    def __init__(self, epoch: _Optional[int] = ..., phase: _Optional[_Union[Phase, str]] = ..., experts: _Optional[_Iterable[_Union[_expert_pb2.ExpertId, _Mapping]]] = ..., found: _Optional[_Iterable[_Union[_expert_pb2.ExpertId, _Mapping]]] = ...) -> None: ...
 
 class AcquireExpertsResponse(_message.Message):
     __slots__ = ("expert",)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import Future
 from queue import SimpleQueue
 
@@ -26,9 +26,10 @@ class Acquisition:
         self._arrived: SimpleQueue[int | BaseException] = SimpleQueue()
         self._task: Future[None] | None = None
 
-    def begin(self, numbers: Iterable[int]) -> None:
-        """Compute thread: asks for these experts."""
-        self._task = asyncio.run_coroutine_threadsafe(self._bring(dict.fromkeys(numbers)), self._loop)
+    def begin(self, numbers: Iterable[int], found: Iterable[int]) -> None:
+        """Compute thread: asks for these experts, while it is going to use those found."""
+        bringing = self._bring(dict.fromkeys(numbers), tuple(found))
+        self._task = asyncio.run_coroutine_threadsafe(bringing, self._loop)
 
     def end(self) -> None:
         """Compute thread: nothing more is wanted; what has not begun to load is dropped."""
@@ -46,14 +47,15 @@ class Acquisition:
         """Event loop: the compute thread gets this error instead of an expert."""
         self._arrived.put(error)
 
-    async def _bring(self, missing: dict[int, None]) -> None:
+    async def _bring(self, missing: dict[int, None], found: Collection[int]) -> None:
         patience_ends = time.monotonic() + PATIENCE_SECONDS
         try:
             while missing:
                 try:
                     await self._client.until_reachable()
                     self.calls += 1
-                    async for number in self._client.acquire(self._epoch, self._experts, missing, self._prefill):
+                    acquiring = self._client.acquire(self._epoch, self._experts, missing, self._prefill, found)
+                    async for number in acquiring:
                         del missing[number]
                         self._arrived.put(number)
                         patience_ends = time.monotonic() + PATIENCE_SECONDS

@@ -108,7 +108,7 @@ class Experts:
         self._uses += len(numbers)
         while here or missing:
             if missing:
-                self._acquire(missing, decoding)
+                self._acquire(missing, here, decoding)
             if self._expected:
                 self._forecast(layer, decoding, bool(missing))
             try:
@@ -177,12 +177,12 @@ class Experts:
         gate_up, down = words.tensor_split([2 * inner * hidden])
         return PlainExpert(gate_up.view(2 * inner, hidden), down.view(hidden, inner))
 
-    def _acquire(self, missing: list[int], decoding: bool) -> None:
+    def _acquire(self, missing: list[int], here: list[int], decoding: bool) -> None:
         self._misses += len(missing)
         self._acquisition = Acquisition(
             self._client, self._loop, self.header.epoch, self.header.experts, prefill=not decoding
         )
-        self._acquisition.begin(missing)
+        self._acquisition.begin(missing, here)
 
     def _forecast(self, layer: int, decoding: bool, demanding: bool) -> None:
         numbers, self._expected = tuple(self._expected), []

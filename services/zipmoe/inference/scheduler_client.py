@@ -57,10 +57,15 @@ class SchedulerClient:
         except TimeoutError:
             raise ServiceRestarting(f"the scheduler was away for {PATIENCE_SECONDS:.0f} s: see its log") from None
 
-    async def acquire(self, epoch: int, experts: int, numbers: Iterable[int], prefill: bool) -> AsyncIterator[int]:
+    async def acquire(
+        self, epoch: int, experts: int, numbers: Iterable[int], prefill: bool, found: Iterable[int] = ()
+    ) -> AsyncIterator[int]:
         """Yields each number when that expert has become resident."""
         request = scheduler_pb2.AcquireExpertsRequest(
-            epoch=epoch, phase=_phase(prefill), experts=_named(experts, numbers)
+            epoch=epoch,
+            phase=_phase(prefill),
+            experts=_named(experts, numbers),
+            found=_named(experts, found),
         )
         with raised():
             async for message in self._stub.AcquireExperts(request):

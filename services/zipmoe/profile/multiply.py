@@ -19,12 +19,12 @@ from zipmoe.profile.form import FORMS
 from zipmoe.profile.sample import memory, slots
 from zipmoe.profile.timing import curve, median_of, seconds_of
 
-ROWS: Final = (1, 4, 16, 64)
+ROWS: Final = (1, 2, 4, 8, 16, 64)
 
 # As many experts are multiplied in one go as inference does for one token; with more rows as few, for as much work.
 TOGETHER: Final = 8
 
-MULTIPLY_SECONDS: Final = 0.12
+MULTIPLY_SECONDS: Final = 0.1
 
 # What is walked over, in caches, and the size of one where the kernel does not say.
 _CACHES: Final = 3

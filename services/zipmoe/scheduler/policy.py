@@ -114,7 +114,7 @@ def for_prefill(coldest_first: Sequence[int], uses: Mapping[int, Use], step: int
 
 # What an expert is worth that is only forecast, as a chance of use: as much as one that every step uses. Three of four
 # forecasts come true, and then the coldest has to go anyway, a moment later and with somebody waiting; what the fourth
-# costs is less than certain. With half of this there are a sixth more misses (the demo model, 40 % of its memory).
+# costs is less than certain. With half of this there are a twelfth more misses (the demo model, 40 % of its memory).
 FORECAST_WORTH: Final = 1.0
 
 

@@ -48,8 +48,8 @@ ROOM_LOOK_SECONDS: Final = 0.001
 
 MOST_ATTEMPTS: Final = 3
 
-# Demands in the air: what a worker loads, what it is given next, and what is granted and multiplied meanwhile.
-ALOFT_A_WORKER: Final = 4
+# Demands in the air: what a worker loads, and what it is given next.
+ALOFT_A_WORKER: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,9 @@ class Scheduler:
             for task in self._tasks:
                 task.cancel()
 
-    async def acquire(self, experts: Iterable[int], phase: Phase) -> AsyncGenerator[int, None]:
+    async def acquire(
+        self, experts: Iterable[int], phase: Phase, found: Iterable[int] = ()
+    ) -> AsyncGenerator[int, None]:
         """Yields each of these experts when it is resident. Closing it drops what nobody else waits for.
 
         Raises UnknownExpert, CorruptExpert, CacheExhausted or ServiceRestarting for the first one that cannot be.
@@ -113,6 +115,10 @@ class Scheduler:
         waiting: dict[asyncio.Future[None], Flight] = {}
         ready = list[int]()
         try:
+            for expert in found:
+                self._check(expert)
+                if self.slots.residency.ready(expert):
+                    self.slots.victims.grant(expert)
             wanted = list(dict.fromkeys(experts))
             for expert in wanted:
                 self._check(expert)

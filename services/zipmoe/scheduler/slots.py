@@ -21,7 +21,7 @@ from zipmoe.scheduler.victims import Victims
 # Enough to keep two workers busy; the scheduler knows how many there are. Each more takes the slot of an expert of
 # another layer, where a load that waits would take that of one which this layer has used by then: at 16 sequences and
 # 25 % of the memory, 22 % hits instead of 39.
-MOST_ALOFT: Final = 8
+MOST_ALOFT: Final = 4
 
 
 class Slots:
