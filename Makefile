@@ -30,6 +30,8 @@ bench: .venv/peers
 	$(bin)/python -m benchmarks.kernels
 	$(bin)/python -m benchmarks.walk
 	$(bin)/python -m benchmarks.scheduler
+	$(bin)/python -m benchmarks.prediction
+	$(bin)/python -m benchmarks.forecast
 	$(bin)/python -m benchmarks.resident
 
 # llama.cpp, compiled for this machine: some ten minutes on two cores.

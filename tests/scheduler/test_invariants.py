@@ -13,7 +13,7 @@ and as it comes
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import aclosing, closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -144,11 +144,11 @@ class Run:
             await self._serving.wait()
         return self.scheduler
 
-    def call(self, experts: list[int], phase: Phase) -> "tuple[asyncio.Task[None], Arrivals]":
+    def call(self, experts: list[int], phase: Phase, found: Mapping[int, int]) -> "tuple[asyncio.Task[None], Arrivals]":
         """Acquires experts meanwhile. A call ends with its scheduler."""
         assert self.scheduler is not None
         arrivals: Arrivals = asyncio.Queue()
-        task = self.loop.create_task(self._bring(self.scheduler, experts, phase, arrivals))
+        task = self.loop.create_task(self._bring(self.scheduler, experts, phase, found, arrivals))
         self._calls[task] = None
         task.add_done_callback(partial(self._called, arrivals))
         return task, arrivals
@@ -277,11 +277,14 @@ class Run:
         assert not scheduler._waiting
         self.audit()
 
-    async def _bring(self, scheduler: Scheduler, experts: list[int], phase: Phase, arrivals: Arrivals) -> None:
+    async def _bring(
+        self, scheduler: Scheduler, experts: list[int], phase: Phase, found: Mapping[int, int], arrivals: Arrivals
+    ) -> None:
+        await self.store.travel()
         began, uses = self.loop.time(), {expert: self.use.read(expert).count for expert in experts}
         left = set(experts)
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS), aclosing(scheduler.acquire(experts, phase)) as granted:
+            async with asyncio.timeout(PATIENCE_SECONDS), aclosing(scheduler.acquire(experts, phase, found)) as granted:
                 async for expert in granted:
                     left.remove(expert)
                     arrivals.put_nowait(Grant(expert, scheduler, uses[expert], self.loop.time()))
@@ -334,7 +337,8 @@ class Reader:
         while here or missing:
             scheduler, call = await self._run.serving() if missing else self._run.scheduler, None
             if missing:
-                call, arrivals = self._run.call(missing, self._phase)
+                found = {expert: self._run.use.read(expert).count for expert in here}
+                call, arrivals = self._run.call(missing, self._phase, found)
                 self._run.stepped()
             if forecasts and scheduler is not None and self._random.random() < 0.8:
                 self._forecast(scheduler, needed[0] // EXPERTS, bool(missing))

@@ -159,9 +159,10 @@ async def test_what_an_acquirer_has_found_stays_until_it_has_used_it(
     monkeypatch.setattr(victims, "TAKE_UP_SECONDS", 1000.0)
     async with staged(folder, slots=2, prompt=True) as scene:
         await scene.get(0, 1)
+        found = {expert: scene.use.read(expert).count for expert in (0, 1)}
 
         async def acquire() -> list[int]:
-            return [expert async for expert in scene.scheduler.acquire([2], Phase.DECODE, found=[0, 1])]
+            return [expert async for expert in scene.scheduler.acquire([2], Phase.DECODE, found)]
 
         want = asyncio.get_running_loop().create_task(acquire())
         await looks.again()
@@ -169,3 +170,14 @@ async def test_what_an_acquirer_has_found_stays_until_it_has_used_it(
         scene.take_up(1)
         assert await want == [2]
         assert scene.residents() == {0, 2}
+
+
+async def test_what_was_used_before_the_call_came_is_not_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A walk goes on while its call is on the way."""
+    monkeypatch.setattr(victims, "TAKE_UP_SECONDS", 1000.0)
+    async with staged(folder, slots=2, prompt=True) as scene:
+        await scene.get(0, 1)
+        found = {expert: scene.use.read(expert).count for expert in (0, 1)}
+        scene.take_up(0)
+        scene.take_up(1)
+        assert [expert async for expert in scene.scheduler.acquire([2], Phase.DECODE, found)] == [2]

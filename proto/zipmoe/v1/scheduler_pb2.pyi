@@ -26,8 +26,16 @@ class AcquireExpertsRequest(_message.Message):
     epoch: int
     phase: Phase
     experts: _containers.RepeatedCompositeFieldContainer[_expert_pb2.ExpertId]
-    found: _containers.RepeatedCompositeFieldContainer[_expert_pb2.ExpertId]
-    def __init__(self, epoch: _Optional[int] = ..., phase: _Optional[_Union[Phase, str]] = ..., experts: _Optional[_Iterable[_Union[_expert_pb2.ExpertId, _Mapping]]] = ..., found: _Optional[_Iterable[_Union[_expert_pb2.ExpertId, _Mapping]]] = ...) -> None: ...
+    found: _containers.RepeatedCompositeFieldContainer[FoundExpert]
+    def __init__(self, epoch: _Optional[int] = ..., phase: _Optional[_Union[Phase, str]] = ..., experts: _Optional[_Iterable[_Union[_expert_pb2.ExpertId, _Mapping]]] = ..., found: _Optional[_Iterable[_Union[FoundExpert, _Mapping]]] = ...) -> None: ...
+
+class FoundExpert(_message.Message):
+    __slots__ = ("expert", "uses")
+    EXPERT_FIELD_NUMBER: _ClassVar[int]
+    USES_FIELD_NUMBER: _ClassVar[int]
+    expert: _expert_pb2.ExpertId
+    uses: int
+    def __init__(self, expert: _Optional[_Union[_expert_pb2.ExpertId, _Mapping]] = ..., uses: _Optional[int] = ...) -> None: ...
 
 class AcquireExpertsResponse(_message.Message):
     __slots__ = ("expert",)

@@ -105,8 +105,8 @@ def _speed(pack: Pack, of: Planned, slots: int, prompt: int) -> Table:
 
 def _origin(of: Planned) -> str:
     layers = lookahead(of.found, of.model, of.device)
-    ahead = f"forecasts: {layers} layer{'s' * (layers > 1)} ahead" if layers else "forecasts: off, little is missing"
-    return f"{ahead}; routing: {of.known.source}; device: zipmoe profile"
+    ahead = f"{layers} layer{'s' * (layers > 1)} ahead" if layers else "off, layers do not wait for the disk"
+    return f"forecasts: {ahead}; routing: {of.known.source}; device: zipmoe profile"
 
 
 def _mib(size: int) -> str:

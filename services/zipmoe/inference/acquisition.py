@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from queue import SimpleQueue
 
@@ -26,9 +26,10 @@ class Acquisition:
         self._arrived: SimpleQueue[int | BaseException] = SimpleQueue()
         self._task: Future[None] | None = None
 
-    def begin(self, numbers: Iterable[int], found: Iterable[int]) -> None:
-        """Compute thread: asks for these experts, while it is going to use those found."""
-        bringing = self._bring(dict.fromkeys(numbers), tuple(found))
+    def begin(self, numbers: Iterable[int], found: Mapping[int, int]) -> None:
+        """Compute thread: asks for these experts, while it is going to use those found, whose counts of uses are these
+        so far."""
+        bringing = self._bring(dict.fromkeys(numbers), found)
         self._task = asyncio.run_coroutine_threadsafe(bringing, self._loop)
 
     def end(self) -> None:
@@ -47,7 +48,7 @@ class Acquisition:
         """Event loop: the compute thread gets this error instead of an expert."""
         self._arrived.put(error)
 
-    async def _bring(self, missing: dict[int, None], found: Collection[int]) -> None:
+    async def _bring(self, missing: dict[int, None], found: Mapping[int, int]) -> None:
         patience_ends = time.monotonic() + PATIENCE_SECONDS
         try:
             while missing:

@@ -182,7 +182,7 @@ class Experts:
         self._acquisition = Acquisition(
             self._client, self._loop, self.header.epoch, self.header.experts, prefill=not decoding
         )
-        self._acquisition.begin(missing, here)
+        self._acquisition.begin(missing, {number: self.use.read(number).count for number in here})
 
     def _forecast(self, layer: int, decoding: bool, demanding: bool) -> None:
         numbers, self._expected = tuple(self._expected), []

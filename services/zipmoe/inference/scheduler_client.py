@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -58,14 +58,18 @@ class SchedulerClient:
             raise ServiceRestarting(f"the scheduler was away for {PATIENCE_SECONDS:.0f} s: see its log") from None
 
     async def acquire(
-        self, epoch: int, experts: int, numbers: Iterable[int], prefill: bool, found: Iterable[int] = ()
+        self, epoch: int, experts: int, numbers: Iterable[int], prefill: bool, found: Mapping[int, int]
     ) -> AsyncIterator[int]:
-        """Yields each number when that expert has become resident."""
+        """Yields each number when that expert has become resident. Those `found`, with their counts of uses, stay until
+        they have been used."""
         request = scheduler_pb2.AcquireExpertsRequest(
             epoch=epoch,
             phase=_phase(prefill),
             experts=_named(experts, numbers),
-            found=_named(experts, found),
+            found=[
+                scheduler_pb2.FoundExpert(expert=expert, uses=uses)
+                for expert, uses in zip(_named(experts, found), found.values(), strict=True)
+            ],
         )
         with raised():
             async for message in self._stub.AcquireExperts(request):

@@ -15,9 +15,10 @@ Guarantees
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 from zipmoe.arena.layout import Header, Part
@@ -106,19 +107,20 @@ class Scheduler:
                 task.cancel()
 
     async def acquire(
-        self, experts: Iterable[int], phase: Phase, found: Iterable[int] = ()
+        self, experts: Iterable[int], phase: Phase, found: Mapping[int, int] = MappingProxyType({})
     ) -> AsyncGenerator[int, None]:
-        """Yields each of these experts when it is resident. Closing it drops what nobody else waits for.
+        """Yields each of these experts when it is resident. Closing it drops what nobody else waits for. Those `found`
+        resident, with their counts of uses then, stay until they have been used.
 
         Raises UnknownExpert, CorruptExpert, CacheExhausted or ServiceRestarting for the first one that cannot be.
         """
         waiting: dict[asyncio.Future[None], Flight] = {}
         ready = list[int]()
         try:
-            for expert in found:
+            for expert, uses in found.items():
                 self._check(expert)
                 if self.slots.residency.ready(expert):
-                    self.slots.victims.grant(expert)
+                    self.slots.victims.grant(expert, uses)
             wanted = list(dict.fromkeys(experts))
             for expert in wanted:
                 self._check(expert)

@@ -31,7 +31,8 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
         self, request: scheduler_pb2.AcquireExpertsRequest, context: Context
     ) -> AsyncIterator[scheduler_pb2.AcquireExpertsResponse]:
         same_epoch(request.epoch, self._scheduler.header.epoch, self._arena)
-        numbers, found = ([self._number(named) for named in each] for each in (request.experts, request.found))
+        numbers = [self._number(named) for named in request.experts]
+        found = {self._number(each.expert): each.uses for each in request.found}
         phase = _PHASES.get(request.phase, Phase.DECODE)
         async with aclosing(self._scheduler.acquire(numbers, phase, found)) as granted:
             async for number in granted:
