@@ -1,6 +1,6 @@
 """How well the planner predicts: a layer's time and the best split of the memory, against measurements.
 
-    python -m benchmarks.prediction           (make bench; 7 GB of disk, 10 GiB of memory, some ten minutes)
+    python -m benchmarks.prediction           (make bench; 7 GB of disk, 10 GiB of memory, some twenty minutes)
 
 A few layers in the shape of OLMoE-1B-7B, random weights, routing with the published statistics. The experts of layer
 after layer are decoded by the real services, at budgets from 25 to 90 % of the experts in BF16 and 1, 4 and 16
@@ -45,7 +45,7 @@ LIKE, LAYERS = "olmoe-1b-7b", 4
 BUDGETS = (25, 40, 60, 75, 90)
 # Sequences at once, and steps of each.
 BATCHES = {1: 240, 4: 120, 16: 60}
-SPLIT_BUDGETS, ROUNDS = (30, 50), 3
+SPLIT_BUDGETS, SPLITS, SPLIT_STEPS, ROUNDS = (30, 50), 5, 160, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ def compare(packed: Path, model: Model) -> Iterator[Row]:
 
 def split(packed: Path, model: Model, device: Device, budget: int) -> float:
     """The planned split's time over the best one's, less 1."""
-    routing = routed(1, BATCHES[1])
+    routing = routed(1, SPLIT_STEPS)
     predictor = Predictor(model, device, popularity(routing))
     memory = int(budget / 100 * model.total * model.weights * 2)
     planned = plan(predictor, memory).pools
@@ -164,7 +164,7 @@ def split(packed: Path, model: Model, device: Device, budget: int) -> float:
 
 def some(planned: Pools, all_: list[Pools]) -> list[Pools]:
     """The planned one, and some from all over the others."""
-    step = max(1, len(all_) // 7)
+    step = max(1, len(all_) // SPLITS)
     return list(dict.fromkeys([planned, *all_[::step]]))
 
 

@@ -7,16 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.plan.shapes import MODEL, WEIGHTS, device
-from zipmoe.plan.cost import Found, at, bytes_read, layer_seconds
+from zipmoe.plan.cost import ONE, Found, at, bytes_read, layer_seconds
 
 READ = (WEIGHTS + MODEL.stored) / 1e9  # 5.7 ms
 counts = st.builds(Found, *[st.integers(0, 5)] * 5)
 
 
 def test_residents_cost_their_multiplication() -> None:
-    assert layer_seconds(Found(compressed=2), 1, MODEL, device()) == pytest.approx(2e-3)
-    assert layer_seconds(Found(full=2, compressed=1), 1, MODEL, device()) == pytest.approx(5e-3)
-    assert layer_seconds(Found(), 1, MODEL, device()) == 0
+    assert layer_seconds(Found(compressed=2), ONE, MODEL, device()) == pytest.approx(2e-3)
+    assert layer_seconds(Found(full=2, compressed=1), ONE, MODEL, device()) == pytest.approx(5e-3)
+    assert layer_seconds(Found(), ONE, MODEL, device()) == 0
 
 
 @pytest.mark.parametrize(
@@ -35,29 +35,31 @@ def test_residents_cost_their_multiplication() -> None:
     ],
 )
 def test_what_is_missing_costs_its_reading_and_then_its_multiplication(found: Found, seconds: float) -> None:
-    assert layer_seconds(found, 1, MODEL, device()) == pytest.approx(seconds, rel=1e-3)
+    assert layer_seconds(found, ONE, MODEL, device()) == pytest.approx(seconds, rel=1e-3)
 
 
 def test_asking_and_decoding_come_on_top() -> None:
     asked = device(acquire=4e-3)
-    assert layer_seconds(Found(absent=1), 1, MODEL, asked) == pytest.approx(4e-3 + READ + 1e-3, rel=1e-3)
+    assert layer_seconds(Found(absent=1), ONE, MODEL, asked) == pytest.approx(4e-3 + READ + 1e-3, rel=1e-3)
     # A billion weights a second: 4.1 ms an expert, of which hashing is nothing here.
     stored = replace(MODEL, codec="zstd")
-    assert layer_seconds(Found(absent=1), 1, stored, device()) == pytest.approx(READ + 4.1e-3 + 1e-3, rel=1e-2)
-    assert layer_seconds(Found(exponents=1), 1, stored, device()) == pytest.approx(WEIGHTS / 1e9 + 1e-3, rel=1e-2)
+    assert layer_seconds(Found(absent=1), ONE, stored, device()) == pytest.approx(READ + 4.1e-3 + 1e-3, rel=1e-2)
+    assert layer_seconds(Found(exponents=1), ONE, stored, device()) == pytest.approx(WEIGHTS / 1e9 + 1e-3, rel=1e-2)
 
 
 def test_cores_that_are_busy_cannot_multiply() -> None:
     busy = device(acquire_cpu=40e-3)
-    assert layer_seconds(Found(compressed=1, absent=1), 1, MODEL, busy) == pytest.approx(1e-3 + 1e-3 + 20e-3, rel=1e-3)
+    assert layer_seconds(Found(compressed=1, absent=1), ONE, MODEL, busy) == pytest.approx(
+        1e-3 + 1e-3 + 20e-3, rel=1e-3
+    )
 
 
 @given(counts)
 def test_no_layer_is_faster_than_its_disk_or_its_multiplications(found: Found) -> None:
-    seconds = layer_seconds(found, 1, MODEL, device())
+    seconds = layer_seconds(found, ONE, MODEL, device())
     multiplied = 2e-3 * found.full + 1e-3 * (found.compressed + found.sign_mantissas + found.exponents + found.absent)
     assert seconds >= max(bytes_read(found, MODEL) / 1e9, multiplied) * (1 - 1e-9)
-    assert seconds <= bytes_read(found, MODEL) / 1e9 + multiplied + 1e-9
+    assert seconds <= bytes_read(found, MODEL) / 1e9 + multiplied + 1e-7
 
 
 @given(counts, st.sampled_from(["absent", "sign_mantissas", "exponents"]))
@@ -65,7 +67,7 @@ def test_one_that_is_resident_is_never_slower_than_one_that_is_not(found: Found,
     number = getattr(found, state)
     if number:
         better = replace(found, compressed=found.compressed + 1, **{state: number - 1})
-        assert layer_seconds(better, 1, MODEL, device()) <= layer_seconds(found, 1, MODEL, device()) + 1e-12
+        assert layer_seconds(better, ONE, MODEL, device()) <= layer_seconds(found, ONE, MODEL, device()) + 1e-12
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def recorded(packed: Path, budgets: list[float], batch: int) -> None:
         for (wanted, missing), times in result.found.found.items():
             here = wanted - missing
             found = Found(full=here, absent=missing) if result.policy == RAW else Found(compressed=here, absent=missing)
-            total += times * layer_seconds(found, batch * model.k / wanted, kept, device)
+            total += times * layer_seconds(found, ((batch * model.k / wanted, 1.0),), kept, device)
         return total * model.layers / result.found.found.total()
 
     bits = 8 * (model.sign_mantissas + model.exponents) / model.weights

@@ -8,13 +8,17 @@ before it is being multiplied. Multiplying, decoding and asking share the cores;
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from zipmoe.arena.layout import round_up
 from zipmoe.plan.model import Model
 from zipmoe.plan.rates import Rates
 
 _NOTHING: Final = 1e-12
+
+# How many tokens of a step an expert has that is wanted, and the share of those wanted that have so many.
+Rows: TypeAlias = tuple[tuple[float, float], ...]
+ONE: Final[Rows] = ((1, 1.0),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +52,21 @@ def bytes_read(found: Found, model: Model) -> int:
     return found.absent * model.read + found.sign_mantissas * model.stored + found.exponents * plane
 
 
-def layer_seconds(found: Found, rows: float, model: Model, device: Device) -> float:
-    """Of one layer's experts; each of those wanted has so many rows, on average."""
+def layer_seconds(found: Found, rows: Rows, model: Model, device: Device) -> float:
+    """Of one layer's experts, those wanted."""
     rates = device.rates
-    multiply = at(rates.multiply[model.form], rows) if model.form in rates.multiply else 0.0
-    here = found.full * at(rates.multiply["bf16"], rows) + found.compressed * multiply
+    words = _multiply(rates, "bf16", rows)
+    # An arena for words alone has them restored as such.
+    packed = _multiply(rates, model.form, rows) if model.form in rates.multiply else words
+    here = found.full * words + found.compressed * packed
     loads = _loads(found, model, rates)
     if not loads:
         return here
-    # An arena for words alone has them restored as such.
-    each = multiply or at(rates.multiply["bf16"], rows)
     cpu = sum(load.decode for load in loads)
     finish = here
     for arrived in _arrivals(loads, device):
-        finish = max(finish, rates.acquire + arrived) + each
-    return max(finish, here + len(loads) * each + (cpu + rates.acquire_cpu) / device.cores)
+        finish = max(finish, rates.acquire + arrived) + packed
+    return max(finish, here + len(loads) * packed + (cpu + rates.acquire_cpu) / device.cores)
 
 
 def at(curve: Mapping[int, float], x: float) -> float:
@@ -75,6 +79,12 @@ def at(curve: Mapping[int, float], x: float) -> float:
         return curve[points[-1]] * (x / points[-1] if len(points) > 1 and curve[points[-1]] > curve[points[0]] else 1)
     low, high = points[above - 1], points[above]
     return curve[low] + (curve[high] - curve[low]) * (x - low) / (high - low)
+
+
+def _multiply(rates: Rates, form: str, rows: Rows) -> float:
+    """Of one expert, which is leased for it. A mean of rows would not do: two rows cost little more than one, and from
+    there on each as much."""
+    return rates.lease + sum(share * at(rates.multiply[form], tokens) for tokens, share in rows)
 
 
 def _loads(found: Found, model: Model, rates: Rates) -> list[_Load]:

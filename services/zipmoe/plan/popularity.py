@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zipmoe.arena.use import HABIT_HALF_LIFE, RECENT_HALF_LIFE
+from zipmoe.plan.cost import Rows
 from zipmoe.routing.routing import Routing
 from zipmoe.scheduler.policy import chance
 
@@ -24,10 +25,12 @@ TRUSTED_STEPS: Final = 1000
 @dataclass(frozen=True, slots=True)
 class Popularity:
     """Of steps that decode `batch` sequences at once. `marginals` [L, E]: the chance that a step wants the layer's
-    expert of that rank; a row's sum is how many experts of the layer a step wants on average."""
+    expert of that rank; a row's sum is how many experts of the layer a step wants on average. `rows`: how many of the
+    sequences want an expert that is wanted."""
 
     batch: int
     marginals: NDArray[np.float64]
+    rows: Rows
 
     @property
     def wanted(self) -> NDArray[np.float64]:
@@ -39,10 +42,11 @@ class Popularity:
 def popularity(routing: Routing, batch: int = 1) -> Popularity:
     """From at least a few hundred tokens."""
     size = (routing.layers, routing.experts)
-    counts, steps = np.zeros(size), list(_steps(routing, batch))
+    counts, steps, rows = np.zeros(size), list(_steps(routing, batch)), np.zeros(batch + 1)
     recent, habit = np.zeros(size), np.zeros(size)
     first = int(len(steps) * WARM)
-    for number, used in enumerate(steps):
+    for number, tokens in enumerate(steps):
+        used, rows = tokens > 0, rows + np.bincount(tokens.ravel(), minlength=batch + 1)
         recent *= 2.0 ** (-1 / RECENT_HALF_LIFE)
         habit *= 2.0 ** (-1 / HABIT_HALF_LIFE)
         if number >= first:
@@ -55,13 +59,14 @@ def popularity(routing: Routing, batch: int = 1) -> Popularity:
     own, all_ = counts / seen, counts.mean(0) / seen
     # A layer's own counts are noise where there are few, and the best of noisy ones are not as good as they look.
     trust = seen / (seen + TRUSTED_STEPS)
-    return Popularity(batch, trust * own + (1 - trust) * all_)
+    shares = (rows[1:] / rows[1:].sum()).tolist()
+    return Popularity(batch, trust * own + (1 - trust) * all_, tuple((n, share) for n, share in enumerate(shares, 1)))
 
 
-def _steps(routing: Routing, batch: int) -> Iterator[NDArray[np.bool_]]:
-    """[L, E] of each step: whether any of its tokens wants the expert."""
+def _steps(routing: Routing, batch: int) -> Iterator[NDArray[np.int64]]:
+    """[L, E] of each step: how many of its tokens want the expert."""
     layers = np.arange(routing.layers)[None, :, None]
-    for tokens in routing.side_by_side(batch):
-        used = np.zeros((routing.layers, routing.experts), bool)
-        used[np.broadcast_to(layers, tokens.shape), tokens] = True
-        yield used
+    for chosen in routing.side_by_side(batch):
+        tokens = np.zeros((routing.layers, routing.experts), np.int64)
+        np.add.at(tokens, (np.broadcast_to(layers, chosen.shape), chosen), 1)
+        yield tokens

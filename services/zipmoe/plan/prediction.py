@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from zipmoe.plan.cost import Device, Found, at, bytes_read, layer_seconds
+from zipmoe.plan.cost import Device, Found, Rows, at, bytes_read, layer_seconds
 from zipmoe.plan.law import conditional_poisson, hits
 from zipmoe.plan.model import Model
 from zipmoe.plan.popularity import Popularity
@@ -60,7 +60,7 @@ class Predictor:
         self.model, self.device, self._popular = model, device, popular
         total = len(popular.marginals)
         self._layers = sorted({round(at) for at in np.linspace(0, total - 1, min(layers or total, total))})
-        self._costs: dict[tuple[Found, float], float] = {}
+        self._costs: dict[tuple[Found, Rows], float] = {}
 
     @property
     def wanted(self) -> float:
@@ -72,11 +72,10 @@ class Predictor:
         quotas = self._quotas(pools)
         for layer in self._layers:
             k, weights = self._laws[layer]
-            rows = self._popular.batch * self.model.k / k
             for counts, chance in hits(weights, k, quotas[layer]).items():
                 full, compressed, sign_mantissas, exponents = counts
                 found = Found(full, compressed, sign_mantissas, exponents, k - sum(counts))
-                seconds += chance * self._cost(found, rows)
+                seconds += chance * self._cost(found, self._popular.rows)
                 size += chance * bytes_read(found, self.model)
                 ready += chance * (found.full + found.compressed)
             wanted += k
@@ -94,7 +93,7 @@ class Predictor:
             counts = [round(touched[start:end].sum()) for start, end in pairwise(ends)]
             full, compressed, sign_mantissas, exponents, absent = counts
             found = Found(full, compressed, sign_mantissas, exponents, absent)
-            seconds += self._cost(found, tokens * self.model.k / max(1, sum(counts)))
+            seconds += self._cost(found, ((tokens * self.model.k / max(1, sum(counts)), 1.0),))
         return seconds * self.model.layers / len(self._layers)
 
     def dense(self, weights: int, rows: int) -> float:
@@ -102,7 +101,7 @@ class Predictor:
         form = self.model.form if self.model.form in self.device.rates.multiply else "bf16"
         return at(self.device.rates.multiply[form], rows) * weights / self.model.weights
 
-    def _cost(self, found: Found, rows: float) -> float:
+    def _cost(self, found: Found, rows: Rows) -> float:
         if (found, rows) not in self._costs:
             self._costs[found, rows] = layer_seconds(found, rows, self.model, self.device)
         return self._costs[found, rows]

@@ -17,8 +17,8 @@ from zipmoe.profile.timing import curve, median_of, seconds_of
 # Readers at once. A store has a reader a worker, and two a worker are more than it will ever have.
 READERS: Final = (1, 2, 4)
 
-WINDOW_SECONDS: Final = 0.03
-DISK_SECONDS: Final = 0.3
+WINDOW_SECONDS: Final = 0.06
+DISK_SECONDS: Final = 0.6
 SEEK_SECONDS: Final = 0.05
 
 
