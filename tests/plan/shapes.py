@@ -29,6 +29,6 @@ def device(**other: object) -> Device:
         "multiply": {"pack3": {1: 1e-3, 16: 2e-3}, "bf16": {1: 2e-3, 16: 4e-3}},
         "acquire": 1e-12,
         "acquire_cpu": 1e-12,
-        "lease": 1e-15,
+        "lease": 1e-6,
     }
     return Device(Rates(**(rates | other)), workers=2, cores=2)  # type: ignore[arg-type]

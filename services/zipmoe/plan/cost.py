@@ -63,9 +63,10 @@ def layer_seconds(found: Found, rows: Rows, model: Model, device: Device) -> flo
     if not loads:
         return here
     cpu = sum(load.decode for load in loads)
-    finish = here
+    # Meanwhile asking and multiplying take each other's cores.
+    finish, asked = here, rates.acquire + min(here, rates.acquire_cpu / device.cores)
     for arrived in _arrivals(loads, device):
-        finish = max(finish, rates.acquire + arrived) + packed
+        finish = max(finish, asked + arrived) + packed
     return max(finish, here + len(loads) * packed + (cpu + rates.acquire_cpu) / device.cores)
 
 
@@ -82,9 +83,9 @@ def at(curve: Mapping[int, float], x: float) -> float:
 
 
 def _multiply(rates: Rates, form: str, rows: Rows) -> float:
-    """Of one expert, which is leased for it. A mean of rows would not do: two rows cost little more than one, and from
-    there on each as much."""
-    return rates.lease + sum(share * at(rates.multiply[form], tokens) for tokens, share in rows)
+    """Of one expert. A mean of rows would not do: two rows cost little more than one, and from there on each as
+    much."""
+    return sum(share * at(rates.multiply[form], tokens) for tokens, share in rows)
 
 
 def _loads(found: Found, model: Model, rates: Rates) -> list[_Load]:

@@ -10,13 +10,14 @@ from typing import Any, Self
 class Rates:
     """All are positive.
 
-    disk         readers at once -> bytes/s that they get together, reading whole experts past the page cache
+    disk         readers at once -> bytes/s that they get together, reading whole experts past the page cache: one
+                 while all else rests, several while all cores are busy
     seek         seconds that reading 4 KiB takes, past the page cache
     decode       codec -> workers at once -> weights/s that they decode together, from stored bytes in memory to the
                  form that is multiplied, hashes checked. What is stored in pack3 or pack4 stays so; everything else
                  comes into the smallest form
     multiply     form (bf16, pack3, pack4) -> rows -> seconds for one expert, by all threads, from memory and not from
-                 the processor's cache
+                 the processor's cache, with what a walk does around it
     acquire      seconds that a missing expert costs beside reading and decoding it: two calls and the worker's pipe
     acquire_cpu  seconds of processor time, of all processes together, for the same
     lease        seconds to take a lease and drop it

@@ -13,7 +13,7 @@ from zipmoe.plan.rates import Rates
 from zipmoe.profile.device import Device
 
 # To be raised when something is measured otherwise.
-VERSION: Final = 1
+VERSION: Final = 2
 
 
 @dataclass(frozen=True, slots=True)

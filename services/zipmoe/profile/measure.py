@@ -44,7 +44,7 @@ def measure(packed: Path, progress: Progress) -> Rates:
                 decoding[codec] = decode(folder / "sample", codec, workers)
         for form in FORMS:
             now(f"multiplying {form}")
-            multiplying[form] = multiply(pack, form, cores)
+            multiplying[form] = multiply(pack, form, cores, folder)
         now("acquiring")
         acquiring, used = acquire(pack, folder, cores)
         return Rates(readers, at_once, decoding, multiplying, acquiring, used, lease(folder))

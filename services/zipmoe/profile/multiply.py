@@ -1,10 +1,14 @@
 """Multiply: how long one expert takes in each form, with the kernels and as inference calls them.
 
-Weights come from memory: more experts than the processor's cache holds are walked over, round and round.
+Weights come from memory: more experts than the processor's cache holds are walked over, round and round. What a walk
+does around them belongs to it (lease, count, gather rows, add up): after 50 MB of weights none of that is in a cache
+either, and it takes ten times as long as by itself.
 """
 
 import itertools
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,12 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zipmoe import kernels
+from zipmoe.arena.directory import Directory
+from zipmoe.arena.layout import Header
+from zipmoe.arena.leases import Leases
+from zipmoe.arena.use import UseTable
 from zipmoe.kernels import Packed
 from zipmoe.pack.blob import packed_offset
 from zipmoe.pack.reader import Pack
 from zipmoe.profile.form import FORMS
 from zipmoe.profile.sample import memory, slots
-from zipmoe.profile.timing import curve, median_of, seconds_of
+from zipmoe.profile.timing import curve, mean_of, seconds_of
 
 ROWS: Final = (1, 2, 4, 8, 16, 64)
 
@@ -36,29 +44,53 @@ Words = NDArray[np.uint16]
 Expert = tuple[Any, Any]  # gate_up and down, both Packed or both words
 
 
-def multiply(pack: Pack, form: str, threads: int) -> dict[int, float]:
-    """Seconds for one expert in one of FORMS, by rows."""
+def multiply(pack: Pack, form: str, threads: int, folder: Path) -> dict[int, float]:
+    """Seconds for one expert in one of FORMS, by rows. Makes a lock file in `folder`."""
     bits = FORMS[form]
     size = pack.geometry
     experts = [_expert(slot, bits, size.weights, size.hidden) for slot in _walk(pack, bits)]
-    return curve(ROWS, lambda rows: _seconds(experts, rows, size.hidden, bits, threads))
+    # Of an arena, only the tables.
+    header = Header(size.layers, size.experts, size.weights, 0, 0, size=0, epoch=0, fingerprint=pack.fingerprint)
+    tables, leases = memory(header.slots_offset), Leases(folder / "arena")
+    with closing(leases):
+        walk = _Walk(leases, Directory(tables, header), UseTable(tables, header), header.records)
+        return curve(ROWS, lambda rows: _seconds(walk, experts, rows, size.hidden, bits, threads))
 
 
-def _seconds(experts: list[Expert], rows: int, hidden: int, bits: int, threads: int) -> float:
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    leases: Leases
+    directory: Directory
+    use: UseTable
+    records: int
+
+
+def _seconds(walk: _Walk, experts: list[Expert], rows: int, hidden: int, bits: int, threads: int) -> float:
     x = (np.random.default_rng(0).standard_normal((rows, hidden), np.float32).view(np.uint32) >> 16).astype(np.uint16)
-    together = max(1, TOGETHER // rows)
-    outs = [np.empty_like(x) for _ in range(together)]
-    turn = itertools.cycle(experts)
+    places, shares, together = np.arange(rows), np.ones(rows, np.float32), max(1, TOGETHER // rows)
+    turn, numbers = itertools.cycle(experts), itertools.cycle(range(walk.records))
 
     def act() -> None:
-        work = [(x, *expert, out) for expert, out in zip(itertools.islice(turn, together), outs, strict=True)]
+        leased = list(itertools.islice(numbers, together))
+        for number in leased:
+            walk.leases.lease(number)
+            walk.directory.generation(number)
+        walk.use.decoded(leased)
+        taken = [(x[places], *expert) for expert in itertools.islice(turn, together)]
+        outs = [np.empty_like(x) for _ in taken]
+        work = [(*one, out) for one, out in zip(taken, outs, strict=True)]
         if bits:
             kernels.experts(work, threads)
         else:
             for one in work:
                 kernels.expert(*one, threads)
+        for number in leased:
+            walk.leases.release(number)
+        total = np.zeros_like(x)
+        for out in outs:
+            kernels.add_weighted(total, places, out, shares)
 
-    return median_of(lambda: seconds_of(act), MULTIPLY_SECONDS) / together
+    return mean_of(lambda: seconds_of(act), MULTIPLY_SECONDS) / together
 
 
 def _walk(pack: Pack, bits: int) -> Iterator[memoryview]:

@@ -10,11 +10,20 @@ FEWEST: Final = 3
 
 def median_of(measure: Callable[[], float], seconds: float) -> float:
     """The median of what `measure` returns, called once to warm up and then for so many seconds, at least thrice."""
+    return statistics.median(_repeated(measure, seconds))
+
+
+def mean_of(measure: Callable[[], float], seconds: float) -> float:
+    """The mean of the same: for what is done so often that what now and then comes in between counts."""
+    return statistics.mean(_repeated(measure, seconds))
+
+
+def _repeated(measure: Callable[[], float], seconds: float) -> list[float]:
     measure()
     results, ends = list[float](), perf_counter() + seconds
     while len(results) < FEWEST or perf_counter() < ends:
         results.append(measure())
-    return statistics.median(results)
+    return results
 
 
 def curve(points: Iterable[int], measure: Callable[[int], float]) -> dict[int, float]:
