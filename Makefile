@@ -26,7 +26,7 @@ check: .venv/dev
 proto: .venv/dev
 	PYTHON=$(abspath $(bin)/python) proto/generate.sh
 
-bench: .venv/peers
+bench: .venv/peers .run/demo.zipmoe/manifest
 	$(bin)/python -m benchmarks.kernels
 	$(bin)/python -m benchmarks.walk
 	$(bin)/python -m benchmarks.scheduler

@@ -32,8 +32,6 @@ from zipmoe.expert_store.size import arena_header
 from zipmoe.pack.reader import Pack
 from zipmoe.plan.lookahead import lookahead
 from zipmoe.profile.profile import profile
-from zipmoe.v1 import scheduler_pb2, scheduler_pb2_grpc
-from zipmoe.wire.channel import connect
 
 SIZE, DEPTH, ROUNDS, TOKENS = "40%", 1, 6, 48
 LENGTHS: Final = (16, 40, 100)
@@ -80,13 +78,13 @@ async def measure(packed: Path, texts: Sequence[Text]) -> Worth:
         without, with_ = (held.enter_context(Stack(packed, SIZE, forecast=depth)).start() for depth in (0, DEPTH))
         for stack in (without, with_):
             await answer(stack, texts)
-        before, ratios = await status(with_), list[float]()
+        before, ratios = await with_.status(), list[float]()
         for turn in range(ROUNDS):
             first, second = (without, with_) if turn % 2 else (with_, without)
             answers = {stack: await answer(stack, texts) for stack in (first, second)}
             assert [text for _, text in answers[with_]] == [text for _, text in answers[without]], "texts differ"
             ratios.append(sum(tpot for tpot, _ in answers[with_]) / sum(tpot for tpot, _ in answers[without]))
-        after = await status(with_)
+        after = await with_.status()
     read = after.forecast_bytes_read - before.forecast_bytes_read
     return Worth(
         (after.forecast_bytes_used - before.forecast_bytes_used) / read, statistics.median(ratios), plan(packed)
@@ -105,12 +103,6 @@ async def answer(stack: Stack, texts: Sequence[Text]) -> Answer:
             written = [token for piece in pieces for token in piece.tokens]
             found.append((usage.time_per_output_token.total_seconds(), written))
     return found
-
-
-async def status(stack: Stack) -> scheduler_pb2.GetCacheStatusResponse:
-    async with connect(stack.places.scheduler) as channel:
-        stub = scheduler_pb2_grpc.SchedulerServiceStub(channel)
-        return await stub.GetCacheStatus(scheduler_pb2.GetCacheStatusRequest(), wait_for_ready=True, timeout=30)
 
 
 def plan(packed: Path) -> int:

@@ -125,6 +125,25 @@ def test_removing_leaves_nothing(path: Path) -> None:
     remove(path)
 
 
+def test_whoever_detaches_gives_the_memory_back(path: Path) -> None:
+    def held() -> list[str]:
+        links = (entry for entry in Path("/proc/self/fd").iterdir())
+        return [target for link in links if (target := _target(link)).startswith(str(path))]
+
+    arenas = [Arena.create(path, header(3)), Arena.open(path)]
+    remove(path)
+    assert held()
+    arenas.clear()
+    assert not held()
+
+
+def _target(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except FileNotFoundError:
+        return ""
+
+
 def test_removing_leaves_what_is_not_its_own(path: Path) -> None:
     Arena.create(path, header(3))
     (path.parent / "notes").touch()

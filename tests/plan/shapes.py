@@ -1,8 +1,11 @@
 """Shapes: a small model and a device whose rates are round numbers, so that a test can reckon in its head."""
 
-from zipmoe.plan.cost import Device
+from zipmoe.plan.cost import Device, Rows
 from zipmoe.plan.model import Model
 from zipmoe.plan.rates import Rates
+
+# Each expert wanted has one token.
+ONE: Rows = ((1, 1.0),)
 
 # An expert of a million weights: 1000 pages of sign-mantissas, 400 of exponents.
 WEIGHTS = 4_096_000

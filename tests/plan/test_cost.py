@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.plan.shapes import MODEL, WEIGHTS, device
-from zipmoe.plan.cost import ONE, Found, at, bytes_read, layer_seconds
+from tests.plan.shapes import MODEL, ONE, WEIGHTS, device
+from zipmoe.plan.cost import Found, at, bytes_read, layer_seconds
 
 READ = (WEIGHTS + MODEL.stored) / 1e9  # 5.7 ms
 counts = st.builds(Found, *[st.integers(0, 5)] * 5)
@@ -47,6 +47,25 @@ def test_asking_and_decoding_come_on_top() -> None:
     assert layer_seconds(Found(exponents=1), ONE, stored, device()) == pytest.approx(WEIGHTS / 1e9 + 1e-3, rel=1e-2)
 
 
+def test_the_mean_is_of_the_times_and_not_of_the_tokens() -> None:
+    """Nine tokens take 1.53 ms, on the line from 1 to 16; half of the experts with one and half with 17 take more."""
+    uneven = ((1, 0.5), (17, 0.5))
+    most = 2e-3 * 17 / 16
+    assert layer_seconds(Found(compressed=2), uneven, MODEL, device()) == pytest.approx(1e-3 + most)
+
+
+def test_asking_is_slower_while_residents_are_multiplied() -> None:
+    """By what they take each other of the cores."""
+    busy = device(acquire=4e-3, acquire_cpu=4e-3)
+    assert layer_seconds(Found(absent=1), ONE, MODEL, busy) == pytest.approx(4e-3 + READ + 1e-3, rel=1e-3)
+    assert layer_seconds(Found(compressed=1, absent=1), ONE, MODEL, busy) == pytest.approx(
+        1e-3 + 4e-3 + READ + 1e-3, rel=1e-3
+    )
+    assert layer_seconds(Found(compressed=5, absent=1), ONE, MODEL, busy) == pytest.approx(
+        2e-3 + 4e-3 + READ + 1e-3, rel=1e-3
+    )
+
+
 def test_cores_that_are_busy_cannot_multiply() -> None:
     busy = device(acquire_cpu=40e-3)
     assert layer_seconds(Found(compressed=1, absent=1), ONE, MODEL, busy) == pytest.approx(
@@ -59,7 +78,8 @@ def test_no_layer_is_faster_than_its_disk_or_its_multiplications(found: Found) -
     seconds = layer_seconds(found, ONE, MODEL, device())
     multiplied = 2e-3 * found.full + 1e-3 * (found.compressed + found.sign_mantissas + found.exponents + found.absent)
     assert seconds >= max(bytes_read(found, MODEL) / 1e9, multiplied) * (1 - 1e-9)
-    assert seconds <= bytes_read(found, MODEL) / 1e9 + multiplied + 1e-7
+    decoded = WEIGHTS / 1e15 * (found.sign_mantissas + found.exponents + found.absent)
+    assert seconds <= bytes_read(found, MODEL) / 1e9 + multiplied + decoded + 1e-9
 
 
 @given(counts, st.sampled_from(["absent", "sign_mantissas", "exponents"]))

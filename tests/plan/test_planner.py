@@ -50,6 +50,14 @@ def test_a_rank_is_what_the_policy_makes_it(monkeypatch: pytest.MonkeyPatch) -> 
     assert popularity(routing).marginals == pytest.approx(counts / 45)
 
 
+def test_tokens_of_an_expert_are_counted() -> None:
+    tokens = ROUTING.side_by_side(3)
+    counted = [np.bincount(layer.ravel()).tolist() for step in tokens for layer in step.swapaxes(0, 1)]
+    rows = [count for layer in counted for count in layer if count]
+    found = dict(popularity(ROUTING, 3).rows)
+    assert found == pytest.approx({count: rows.count(count) / len(rows) for count in (1, 2, 3)})
+
+
 def test_what_few_steps_say_of_a_layer_counts_little() -> None:
     few, many = popularity(Routing(LIKE.experts, ROUTING.chosen[:60])).marginals, popularity(ROUTING).marginals
     assert few.std(0).mean() < many.std(0).mean()

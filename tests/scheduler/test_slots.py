@@ -51,11 +51,20 @@ async def test_leases_that_never_end_exhaust_the_cache(folder: Path, monkeypatch
         assert await scene.get(2) == [2]
 
 
-async def test_a_grant_stays_until_it_is_taken_up(folder: Path, looks: Looks, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("found", [False, True])
+async def test_a_grant_stays_until_it_is_taken_up(
+    folder: Path, looks: Looks, monkeypatch: pytest.MonkeyPatch, found: bool
+) -> None:
+    """And what somebody has found resident, and says so, as well."""
     monkeypatch.setattr(victims, "TAKE_UP_SECONDS", 1000.0)
     async with staged(folder, slots=2, prompt=True) as scene:
-        granted = [expert async for expert in scene.scheduler.acquire([0, 1], Phase.DECODE)]
-        assert sorted(granted) == [0, 1]
+        if found:
+            await scene.get(0, 1)
+            counts = {expert: scene.use.read(expert).count for expert in (0, 1)}
+            assert not [expert async for expert in scene.scheduler.acquire([], Phase.DECODE, counts)]
+        else:
+            granted = [expert async for expert in scene.scheduler.acquire([0, 1], Phase.DECODE)]
+            assert sorted(granted) == [0, 1]
         want = scene.want(2)
         await looks.again()
         assert scene.residents() == {0, 1}
@@ -151,25 +160,6 @@ async def test_no_more_take_slots_away_at_a_time_than_keep_the_workers_busy(fold
             scene.store.finish(expert)
         assert sorted(await want) == list(more)
         assert len(scene.residents() & set(range(2 * MOST_ALOFT))) >= MOST_ALOFT - 1
-
-
-async def test_what_an_acquirer_has_found_stays_until_it_has_used_it(
-    folder: Path, looks: Looks, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(victims, "TAKE_UP_SECONDS", 1000.0)
-    async with staged(folder, slots=2, prompt=True) as scene:
-        await scene.get(0, 1)
-        found = {expert: scene.use.read(expert).count for expert in (0, 1)}
-
-        async def acquire() -> list[int]:
-            return [expert async for expert in scene.scheduler.acquire([2], Phase.DECODE, found)]
-
-        want = asyncio.get_running_loop().create_task(acquire())
-        await looks.again()
-        assert scene.residents() == {0, 1}
-        scene.take_up(1)
-        assert await want == [2]
-        assert scene.residents() == {0, 2}
 
 
 async def test_what_was_used_before_the_call_came_is_not_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

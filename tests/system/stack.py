@@ -12,6 +12,8 @@ from types import TracebackType
 from typing import Self
 
 from zipmoe.arena import arena
+from zipmoe.v1 import scheduler_pb2, scheduler_pb2_grpc
+from zipmoe.wire.channel import connect
 from zipmoe.wire.places import Places
 
 SERVICES = ("expert_store", "scheduler", "inference")
@@ -87,6 +89,13 @@ class Stack:
         while says not in path.read_text():
             assert time.monotonic() < deadline, f"{name} never said {says!r}:\n{self.log()}"
             time.sleep(0.01)
+
+    async def status(self, list_experts: bool = False) -> scheduler_pb2.GetCacheStatusResponse:
+        """What the scheduler says of the cache, once it runs."""
+        async with connect(self.places.scheduler) as channel:
+            stub = scheduler_pb2_grpc.SchedulerServiceStub(channel)
+            request = scheduler_pb2.GetCacheStatusRequest(list_experts=list_experts)
+            return await stub.GetCacheStatus(request, wait_for_ready=True, timeout=START_SECONDS)
 
     def workers(self) -> list[int]:
         """Process ids of the store's workers."""

@@ -19,8 +19,6 @@ from zipmoe.errors import ServiceRestarting
 from zipmoe.inference.mixture import WalkedMixture
 from zipmoe.inference.model.arithmetic import Integers, Rows, Shares
 from zipmoe.inference.model.forecast import Expected
-from zipmoe.v1 import scheduler_pb2, scheduler_pb2_grpc
-from zipmoe.wire.channel import connect
 
 DEPTH, TOKENS, KILLS = 2, 24, 5
 
@@ -45,21 +43,15 @@ async def generate(stack: Stack, text: list[int]) -> tuple[list[int], int]:
     return [token for piece in pieces for token in piece.tokens], pieces[-1].usage.expert_misses
 
 
-async def status(stack: Stack) -> scheduler_pb2.GetCacheStatusResponse:
-    async with connect(stack.places.scheduler) as channel:
-        stub = scheduler_pb2_grpc.SchedulerServiceStub(channel)
-        return await stub.GetCacheStatus(scheduler_pb2.GetCacheStatusRequest(), wait_for_ready=True, timeout=30)
-
-
 async def test_the_text_is_the_same_with_and_without(stack: Stack, demo_pack: Path, texts: list[list[int]]) -> None:
     with Stack(demo_pack, arena_size="30%") as other:
         other.start()
         without = [await generate(other, text) for text in texts]
-        assert (await status(other)).forecasts == 0
-    before = await status(stack)
+        assert (await other.status()).forecasts == 0
+    before = await stack.status()
     found = [await generate(stack, text) for text in texts]
     assert [tokens for tokens, _ in found] == [tokens for tokens, _ in without]
-    after = await status(stack)
+    after = await stack.status()
     misses = sum(misses for _, misses in found)
     print(f"\nmisses with forecasts {misses}, without {sum(misses for _, misses in without)}")
     assert after.misses - before.misses <= misses, "inference may ask for what has come meanwhile, no more"
@@ -67,7 +59,7 @@ async def test_the_text_is_the_same_with_and_without(stack: Stack, demo_pack: Pa
 
 async def test_what_came_of_forecasts_is_counted(stack: Stack, texts: list[list[int]]) -> None:
     await generate(stack, texts[-1])
-    seen = await status(stack)
+    seen = await stack.status()
     assert 0 < seen.forecasts_in_time <= seen.forecast_loads <= seen.forecasts
     assert 0 < seen.forecast_bytes_used <= seen.forecast_bytes_read < seen.bytes_read
     # Most of what is forecast for a token is wanted, and here much has to be read.
@@ -87,8 +79,8 @@ async def test_a_kill_harms_nobody(stack: Stack, texts: list[list[int]], service
             assert (await interrupted)[0] == expected
         assert (await generate(stack, text))[0] == expected
     await generate(stack, texts[-1])
-    assert (await status(stack)).forecast_loads > 0, "inference has found the new one"
-    while (now := await status(stack)).loading:
+    assert (await stack.status()).forecast_loads > 0, "inference has found the new one"
+    while (now := await stack.status()).loading:
         await asyncio.sleep(0.01)
     assert all(pool.used <= pool.slots for pool in now.pools)
 

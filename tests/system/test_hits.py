@@ -1,14 +1,17 @@
 """A hit costs no call, and the processes that are not inference stay small."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
+from tests.system.local_model import local_model, on_thread
 from tests.system.stack import Stack, resident_megabytes
 from zipmoe.client import Client, Usage
-from zipmoe.v1 import scheduler_pb2, scheduler_pb2_grpc
-from zipmoe.wire.channel import connect
+from zipmoe.inference.scheduler_client import SchedulerClient
+
+Counts: TypeAlias = Mapping[int, int]
 
 MOST_MEGABYTES = 80
 
@@ -39,14 +42,9 @@ async def test_no_calls_when_all_is_resident(stack: Stack) -> None:
 
 
 async def test_every_use_is_counted_where_the_scheduler_looks(stack: Stack) -> None:
-    async def counted() -> int:
-        async with connect(stack.places.scheduler) as channel:
-            scheduler = scheduler_pb2_grpc.SchedulerServiceStub(channel)
-            return int((await scheduler.GetCacheStatus(scheduler_pb2.GetCacheStatusRequest())).uses)
-
-    before = await counted()
+    before = (await stack.status()).uses
     used = await usage(stack, "def parse_args(", 16)
-    assert await counted() - before == used.expert_uses > 0
+    assert (await stack.status()).uses - before == used.expert_uses > 0
 
 
 async def test_services_are_small(stack: Stack) -> None:
@@ -56,3 +54,34 @@ async def test_services_are_small(stack: Stack) -> None:
     print("\nresident, without the arena: " + ", ".join(f"{name} {size:.0f} MiB" for name, size in sizes.items()))
     assert len(sizes) == 4
     assert all(size < MOST_MEGABYTES for size in sizes.values())
+
+
+async def test_a_call_says_what_its_walk_has_found(demo_pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And how often that had been used, so that the scheduler can tell what it need not keep any more."""
+    calls, acquire = list[tuple[set[int], dict[int, int]]](), SchedulerClient.acquire
+
+    def heard(
+        client: SchedulerClient, epoch: int, experts: int, numbers: Collection[int], prefill: bool, found: Counts
+    ) -> AsyncIterator[int]:
+        calls.append((set(numbers), dict(found)))
+        return acquire(client, epoch, experts, numbers, prefill, found)
+
+    monkeypatch.setattr(SchedulerClient, "acquire", heard)
+    seen = list[Counts]()
+    with Stack(demo_pack, arena_size="30%") as stack:
+        stack.start("expert_store", "scheduler")
+        async with local_model(stack, "fast") as local:
+            experts, each = local.experts, local.experts.header.experts
+            for layer in 2 * [*range(experts.header.layers)]:
+                wanted = range(layer * each, (layer + 1) * each, 2)
+                counts = {number: experts.use.read(number).count for number in wanted}
+                needed = {number % each: 1.0 for number in wanted}
+                calls.clear()
+                await on_thread(lambda walk: [len(some) for some in walk], experts.walk(layer, needed, decoding=True))
+                if calls:
+                    missing, found = calls[0]
+                    assert missing.isdisjoint(found)
+                    assert missing.union(found) == set(wanted)
+                    assert found.items() <= counts.items()
+                    seen.append(found)
+    assert any(seen)

@@ -19,8 +19,6 @@ from zipmoe.arena.arena import Arena
 from zipmoe.arena.directory import Directory
 from zipmoe.client import Client
 from zipmoe.errors import ServiceRestarting
-from zipmoe.v1 import scheduler_pb2, scheduler_pb2_grpc
-from zipmoe.wire.channel import connect
 
 KILLS = int(os.environ.get("ZIPMOE_KILLS", "50"))
 PROMPT = "def parse_args(self, args=None"
@@ -43,16 +41,9 @@ async def generate(stack: Stack) -> list[int]:
         return [token async for piece in client.generate(PROMPT, max_tokens=TOKENS) for token in piece.tokens]
 
 
-async def cache(stack: Stack) -> scheduler_pb2.GetCacheStatusResponse:
-    async with connect(stack.places.scheduler) as channel:
-        stub = scheduler_pb2_grpc.SchedulerServiceStub(channel)
-        request = scheduler_pb2.GetCacheStatusRequest(list_experts=True)
-        return await stub.GetCacheStatus(request, wait_for_ready=True, timeout=30)
-
-
 async def settled(stack: Stack) -> set[tuple[int, int]]:
     """The resident experts, once no load is on its way any more and nobody holds a lease."""
-    while (now := await cache(stack)).loading or now.leased:
+    while (now := await stack.status(list_experts=True)).loading or now.leased:
         await asyncio.sleep(0.005)
     return {(named.layer, named.expert) for named in now.resident}
 
@@ -112,4 +103,4 @@ async def test_a_restarted_scheduler_takes_over_every_resident(stack: Stack) -> 
         stack.start("scheduler")
         assert await settled(stack) == resident
         assert taken_over(stack) == len(resident) > 0
-        assert (await cache(stack)).misses == 0
+        assert (await stack.status(list_experts=True)).misses == 0

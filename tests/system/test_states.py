@@ -7,8 +7,6 @@ import pytest
 
 from tests.system.stack import Stack
 from zipmoe.client import Client
-from zipmoe.v1 import scheduler_pb2, scheduler_pb2_grpc
-from zipmoe.wire.channel import connect
 
 PROMPTS = ("def parse_args(", "import os\n", "class Queue:\n    def get(self, block=True, timeout=None):\n")
 TOKENS = 24
@@ -22,13 +20,6 @@ async def texts(stack: Stack) -> list[list[int]]:
             pieces = [piece async for piece in client.generate(prompt, max_tokens=TOKENS)]
             found.append([token for piece in pieces for token in piece.tokens])
     return found
-
-
-async def status(stack: Stack) -> scheduler_pb2.GetCacheStatusResponse:
-    async with connect(stack.places.scheduler) as channel:
-        return await scheduler_pb2_grpc.SchedulerServiceStub(channel).GetCacheStatus(
-            scheduler_pb2.GetCacheStatusRequest(), wait_for_ready=True, timeout=30
-        )
 
 
 @pytest.fixture(scope="module", params=MODES)
@@ -50,13 +41,13 @@ async def test_the_text_is_the_same_in_every_state(demo_pack: Path, mode: str, w
     with Stack(demo_pack, arena_size="40%", mode=mode, pools=pools) as stack:
         stack.start()
         assert await texts(stack) == wanted
-        before = await status(stack)
+        before = await stack.status()
         assert await texts(stack) == wanted, "from a cache that is full"
         # Its cache stays, halves and all, and goes on being right.
         stack.kill("scheduler")
         stack.start("scheduler")
         assert await texts(stack) == wanted
-        after = await status(stack)
+        after = await stack.status()
     words, sign_mantissas, exponents = map(int, pools.split(","))
     for seen in before, after:
         assert seen.full <= words

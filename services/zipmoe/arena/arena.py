@@ -2,7 +2,7 @@
 
 Guarantees
   * Every page exists before anybody maps it (`posix_fallocate`): a full tmpfs is an error at the start, never SIGBUS.
-  * A mapping lives as long as its process; views of it come and go.
+  * A mapping lives as long as whoever views it, in a service as long as its process.
   * Readers map read-only. The few pages a process may write are mapped apart, by their owner (`writable`).
   * An arena that holds a model is never thrown away for another one unasked.
 """
@@ -11,6 +11,7 @@ import contextlib
 import mmap
 import os
 import time
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
@@ -27,6 +28,8 @@ class Arena:
         self.header = header
         self._descriptor = descriptor
         self.memory = memoryview(mmap.mmap(descriptor, header.size, access=access))
+        # An open file keeps its pages, also when it is removed: who attaches only for a while gives them back.
+        weakref.finalize(self, os.close, descriptor)
 
     @classmethod
     def create(cls, path: Path, wanted: Header) -> Self:

@@ -18,7 +18,6 @@ _NOTHING: Final = 1e-12
 
 # How many tokens of a step an expert has that is wanted, and the share of those wanted that have so many.
 Rows: TypeAlias = tuple[tuple[float, float], ...]
-ONE: Final[Rows] = ((1, 1.0),)
 
 
 @dataclass(frozen=True, slots=True)

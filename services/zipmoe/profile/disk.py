@@ -2,7 +2,7 @@
 
 A core that sleeps is late to hear that a read has ended, so it matters what else is going on. One reader reads while
 nothing is, as when a layer waits for one expert; several while all cores are busy, as when it multiplies those that
-come in between. The difference is a quarter on a virtual machine.
+come in between.
 """
 
 import itertools

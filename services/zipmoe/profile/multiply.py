@@ -1,8 +1,8 @@
 """Multiply: how long one expert takes in each form, with the kernels and as inference calls them.
 
 Weights come from memory: more experts than the processor's cache holds are walked over, round and round. What a walk
-does around them belongs to it (lease, count, gather rows, add up): after 50 MB of weights none of that is in a cache
-either, and it takes ten times as long as by itself.
+does around them belongs to it (lease, count, gather rows, add up): behind the weights of a layer none of that is in a
+cache either, and it takes many times as long as by itself.
 """
 
 import itertools
@@ -53,29 +53,31 @@ def multiply(pack: Pack, form: str, threads: int, folder: Path) -> dict[int, flo
     header = Header(size.layers, size.experts, size.weights, 0, 0, size=0, epoch=0, fingerprint=pack.fingerprint)
     tables, leases = memory(header.slots_offset), Leases(folder / "arena")
     with closing(leases):
-        walk = _Walk(leases, Directory(tables, header), UseTable(tables, header), header.records)
-        return curve(ROWS, lambda rows: _seconds(walk, experts, rows, size.hidden, bits, threads))
+        around = _Tables(leases, Directory(tables, header), UseTable(tables, header), header.records)
+        return curve(ROWS, lambda rows: _seconds(around, experts, rows, size.hidden, bits, threads))
 
 
 @dataclass(frozen=True, slots=True)
-class _Walk:
+class _Tables:
+    """What a walk looks at and writes to beside weights."""
+
     leases: Leases
     directory: Directory
     use: UseTable
     records: int
 
 
-def _seconds(walk: _Walk, experts: list[Expert], rows: int, hidden: int, bits: int, threads: int) -> float:
+def _seconds(around: _Tables, experts: list[Expert], rows: int, hidden: int, bits: int, threads: int) -> float:
     x = (np.random.default_rng(0).standard_normal((rows, hidden), np.float32).view(np.uint32) >> 16).astype(np.uint16)
     places, shares, together = np.arange(rows), np.ones(rows, np.float32), max(1, TOGETHER // rows)
-    turn, numbers = itertools.cycle(experts), itertools.cycle(range(walk.records))
+    turn, numbers = itertools.cycle(experts), itertools.cycle(range(around.records))
 
     def act() -> None:
         leased = list(itertools.islice(numbers, together))
         for number in leased:
-            walk.leases.lease(number)
-            walk.directory.generation(number)
-        walk.use.decoded(leased)
+            around.leases.lease(number)
+            around.directory.generation(number)
+        around.use.decoded(leased)
         taken = [(x[places], *expert) for expert in itertools.islice(turn, together)]
         outs = [np.empty_like(x) for _ in taken]
         work = [(*one, out) for one, out in zip(taken, outs, strict=True)]
@@ -85,7 +87,7 @@ def _seconds(walk: _Walk, experts: list[Expert], rows: int, hidden: int, bits: i
             for one in work:
                 kernels.expert(*one, threads)
         for number in leased:
-            walk.leases.release(number)
+            around.leases.release(number)
         total = np.zeros_like(x)
         for out in outs:
             kernels.add_weighted(total, places, out, shares)

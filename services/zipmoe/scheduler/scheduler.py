@@ -119,8 +119,7 @@ class Scheduler:
         try:
             for expert, uses in found.items():
                 self._check(expert)
-                if self.slots.residency.ready(expert):
-                    self.slots.victims.grant(expert, uses)
+                self.slots.victims.found(expert, uses)
             wanted = list(dict.fromkeys(experts))
             for expert in wanted:
                 self._check(expert)

@@ -35,11 +35,14 @@ class Victims:
         self._forecast_rankings = {part: Ranking(use, layers, experts) for part in Part}
         self._granted: dict[int, tuple[int, float]] = {}
 
-    def grant(self, expert: int, uses: int | None = None) -> None:
-        """Protects a resident expert until its acquirer has used it: until its count is above `uses`, if that was read
-        before."""
-        count = self._use.read(expert).count if uses is None else uses
-        self._granted[expert] = (count, time.monotonic() + TAKE_UP_SECONDS)
+    def grant(self, expert: int) -> None:
+        """Protects a resident expert until its acquirer has used it."""
+        self._granted[expert] = (self._use.read(expert).count, time.monotonic() + TAKE_UP_SECONDS)
+
+    def found(self, expert: int, uses: int) -> None:
+        """The same for one that somebody has found resident, at so many uses, unless it has been used since."""
+        if self._residency.ready(expert) and self._use.read(expert).count == uses:
+            self.grant(expert)
 
     def for_demand(
         self, part: Part, phase: Phase, wanted: Iterable[int], spared: Collection[int] = ()
