@@ -53,6 +53,8 @@ async def _measure(packed: Path, arena_size: str, pools: Pools, routing: Routing
     warm = int(len(steps) * WARM)
     with Stack(packed, arena_size, pools=",".join(map(str, pools.slots))) as stack, Pack.open(packed) as pack:
         stack.start("expert_store", "scheduler")
+        # One that says why it cannot be is not waited for.
+        stack.until("scheduler", "ready at")
         async with connect(stack.places.scheduler) as channel:
             client = SchedulerClient(channel)
             experts = Experts(Arena.open(await client.arena()), pack.geometry.hidden, client)

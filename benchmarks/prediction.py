@@ -9,7 +9,7 @@ device is profiled anew before each row, for its disk may give half of what it g
 the mean of the profiles before and after is what a row is predicted from. Then, at two budgets, memory is split in
 other ways than planned, in rounds, so that only times of the same minutes are compared. Prints tables and merges
 `prediction_error` (the median, relative) and `split_gap` (the planned split's time over the best one's, less 1; the
-worse of the budgets) into results/scheduler.json. Run it with nothing else on the machine.
+worse of the budgets) into results/scheduler.json, each when it is known. Run it with nothing else on the machine.
 """
 
 import argparse
@@ -64,20 +64,29 @@ class Row:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.prediction", description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, default=ROOT / ".run" / "bench", help="folder of the model made")
+    parser.add_argument("--part", choices=("times", "splits"), help="only one of the two [both]")
     parser.add_argument("--codec", default="pack3", help="that it is stored in; others are not recorded")
     options = parser.parse_args()
     packed = made(options.work, options.codec)
     with Pack.open(packed) as pack:
         header = arena_header(pack, "100%", "pack3")
         model = Model.of(pack, header)
-    rows = list(compare(packed, model))
-    error = statistics.median(row.error for row in rows)
-    print(f"median error {error:.1%}")
-    device = profiled(packed)
-    gap = max(split(packed, model, device, budget) for budget in SPLIT_BUDGETS)
-    if options.codec == "pack3":
+    found = {}
+    if options.part != "splits":
+        found["prediction_error"] = statistics.median(row.error for row in compare(packed, model))
+        print(f"median error {found['prediction_error']:.1%}", flush=True)
+        record(found, options.codec)
+    if options.part != "times":
+        device = profiled(packed)
+        found["split_gap"] = max(split(packed, model, device, budget) for budget in SPLIT_BUDGETS)
+        print(f"the planned split's time over the best one's, less 1: {found['split_gap']:.1%}")
+        record(found, options.codec)
+
+
+def record(found: Mapping[str, float], codec: str) -> None:
+    if codec == "pack3":
         known = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-        figures = {"prediction_error": round(error, 3), "split_gap": round(gap, 3)}
+        figures = {name: round(figure, 3) for name, figure in found.items()}
         RESULT.write_text(json.dumps(known | figures, indent=2) + "\n")
 
 
@@ -90,6 +99,13 @@ def made(work: Path, codec: str) -> Path:
         write_pack(checkpoint, packed, codec)
         shutil.rmtree(checkpoint)
     return packed
+
+
+def slots_bytes(packed: Path, budget: int) -> int:
+    """What the slots of an arena of so many percent of the experts have: whole slots."""
+    with Pack.open(packed) as pack:
+        header = arena_header(pack, f"{budget}%", "pack3")
+    return header.size - header.slots_offset
 
 
 def routed(batch: int, steps: int) -> Routing:
@@ -119,8 +135,7 @@ def compare(packed: Path, model: Model) -> Iterator[Row]:
         routing = routed(batch, steps)
         popular = popularity(routing, batch)
         for budget in BUDGETS:
-            memory = int(budget / 100 * model.total * model.weights * 2)
-            pools = next(iter(candidates(model, memory)))
+            pools = next(iter(candidates(model, slots_bytes(packed, budget))))
             found = measure(packed, f"{budget}%", pools, routing, batch)
             after = profiled(packed)
             predictor = Predictor(model, between(before, after), popular)
@@ -145,7 +160,7 @@ def split(packed: Path, model: Model, device: Device, budget: int) -> float:
     """The planned split's time over the best one's, less 1."""
     routing = routed(1, SPLIT_STEPS)
     predictor = Predictor(model, device, popularity(routing))
-    memory = int(budget / 100 * model.total * model.weights * 2)
+    memory = slots_bytes(packed, budget)
     planned = plan(predictor, memory).pools
     tried = some(planned, list(candidates(model, memory)))
     times: dict[Pools, list[float]] = {pools: [] for pools in tried}
