@@ -12,7 +12,9 @@ from tests.inference.family import noise, same_bits
 from zipmoe.inference.experts import Experts, Found
 from zipmoe.inference.mixture import WalkedMixture, likely
 from zipmoe.inference.model.arithmetic import Arithmetic
-from zipmoe.inference.model.families import Decoder, arithmetic, decoder
+from zipmoe.inference.model.decoder import Decoder
+from zipmoe.inference.model.families import decoder
+from zipmoe.inference.model.modes import arithmetic
 from zipmoe.inference.model.fast import words
 from zipmoe.inference.model.forecast import SURE, Expected, Forecast
 from zipmoe.inference.model.weight import DenseWeights, PlainExpert

@@ -13,7 +13,9 @@ from tests.system.stack import Stack
 from zipmoe.arena.arena import Arena
 from zipmoe.inference.experts import Experts
 from zipmoe.inference.mixture import WalkedMixture
-from zipmoe.inference.model.families import Decoder, arithmetic, decoder
+from zipmoe.inference.model.decoder import Decoder
+from zipmoe.inference.model.families import decoder
+from zipmoe.inference.model.modes import arithmetic
 from zipmoe.inference.model.kv_cache import KVCache
 from zipmoe.inference.scheduler_client import SchedulerClient
 from zipmoe.inference.weights import load_dense

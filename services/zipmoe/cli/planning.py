@@ -82,4 +82,4 @@ def sequence_bytes(pack: Pack, tokens: int) -> int:
     heads = int(config.get("num_attention_heads", 1))
     kept = int(config.get("num_key_value_heads") or heads)
     width = int(config.get("head_dim") or geometry.hidden // heads)
-    return 2 * 2 * geometry.layers * kept * width * tokens
+    return 2 * 2 * int(config["num_hidden_layers"]) * kept * width * tokens

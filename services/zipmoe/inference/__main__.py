@@ -15,7 +15,9 @@ from zipmoe.arena.arena import Arena
 from zipmoe.errors import InvalidRequest
 from zipmoe.inference.engine import Engine
 from zipmoe.inference.experts import Experts
-from zipmoe.inference.model.families import Decoder, arithmetic, decoder
+from zipmoe.inference.model.decoder import Decoder
+from zipmoe.inference.model.families import decoder
+from zipmoe.inference.model.modes import arithmetic
 from zipmoe.inference.scheduler_client import SchedulerClient
 from zipmoe.inference.service import InferenceService
 from zipmoe.inference.text import load_tokenizer

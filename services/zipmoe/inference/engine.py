@@ -20,7 +20,7 @@ from torch import Tensor
 from zipmoe.errors import CacheExhausted, InvalidRequest, ServiceRestarting, StaleEpoch
 from zipmoe.inference.experts import Experts
 from zipmoe.inference.mixture import WalkedMixture
-from zipmoe.inference.model.families import Decoder
+from zipmoe.inference.model.decoder import Decoder
 from zipmoe.inference.sampling import Sampling, sample
 from zipmoe.inference.sequence import Delta, Sequence
 from zipmoe.inference.text import TextStream

@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from zipmoe.errors import InvalidRequest
 from zipmoe.pack.geometry import Geometry
@@ -12,29 +12,58 @@ from zipmoe.pack.shard import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """`prefix` + part + ".weight" names an expert's tensor; the parts are gate, up, down, in the order of a blob."""
+    """`prefix` + part + ".weight" names an expert's tensor; the parts are gate, up, down, in the order of a blob. Where
+    a layer's experts are `fused`, there are two, all experts' gate and up [E, 2I, H] and all their down [E, H, I]."""
 
     prefix: str
-    parts: tuple[str, str, str]
-    layers: str  # keys of config.json
-    experts: str
-    hidden: str
+    parts: tuple[str, ...]
+    experts: str  # keys of config.json
     intermediate: str
+    layers: str = "num_hidden_layers"
+    hidden: str = "hidden_size"
+    fused: bool = False
 
     def expert(self, layer: int, expert: int) -> str:
-        return self.prefix.format(layer=layer, expert=expert)
+        """An expert's name, which its tensors' begin with unless they are fused."""
+        name = self.prefix + "experts.{expert}." if self.fused else self.prefix
+        return name.format(layer=layer, expert=expert)
+
+    def is_expert(self, name: str) -> bool:
+        """Whether a tensor of this name is one of experts."""
+        parts = "|".join(self.parts) if self.fused else ""
+        number = re.escape(self.prefix).replace(r"\{layer\}", r"\d+").replace(r"\{expert\}", r"\d+")
+        return re.match(f"{number}(?:{parts})", name) is not None
 
 
-FAMILIES: dict[str, Family] = {
-    "olmoe": Family(
-        prefix="model.layers.{layer}.mlp.experts.{expert}.",
-        parts=("gate_proj", "up_proj", "down_proj"),
-        layers="num_hidden_layers",
-        experts="num_experts",
-        hidden="hidden_size",
+_MLP: Final = "model.layers.{layer}.mlp.experts.{expert}."
+_BLOCK: Final = "model.layers.{layer}.block_sparse_moe."
+_GATE_UP_DOWN: Final = ("gate_proj", "up_proj", "down_proj")
+_QWEN: Final = Family(_MLP, _GATE_UP_DOWN, experts="num_experts", intermediate="moe_intermediate_size")
+_MIXTRAL: Final = Family(
+    _BLOCK + "experts.{expert}.", ("w1", "w3", "w2"), experts="num_local_experts", intermediate="intermediate_size"
+)
+
+FAMILIES: Final[dict[str, Family]] = {
+    "olmoe": Family(_MLP, _GATE_UP_DOWN, experts="num_experts", intermediate="intermediate_size"),
+    "qwen2_moe": _QWEN,
+    "qwen3_moe": _QWEN,
+    "mixtral": _MIXTRAL,
+    "phimoe": _MIXTRAL,
+    "granitemoe": Family(
+        _BLOCK,
+        ("input_linear", "output_linear"),
+        experts="num_local_experts",
         intermediate="intermediate_size",
+        fused=True,
     ),
 }
+
+
+def sparse_layers(config: Mapping[str, Any]) -> tuple[int, ...]:
+    """The numbers of the layers that have experts, all or those that config.json names."""
+    layers, step = range(config["num_hidden_layers"]), config.get("decoder_sparse_step") or 1
+    dense = frozenset(config.get("mlp_only_layers") or ())
+    return tuple(layer for layer in layers if layer not in dense and (layer + 1) % step == 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +92,10 @@ def geometry(config: Mapping[str, Any]) -> Geometry:
             raise InvalidRequest(f"config.json: {key} is {value!r}, and must be a positive integer; download it again")
         return value
 
-    return Geometry(
-        model_type, size(family.layers), size(family.experts), size(family.hidden), size(family.intermediate)
-    )
+    size(family.layers)
+    if not (layers := sparse_layers(config)):
+        raise InvalidRequest("config.json: no layer has experts; ZipMoE is for models that have some")
+    return Geometry(model_type, layers, size(family.experts), size(family.hidden), size(family.intermediate))
 
 
 def runs(tensors: Mapping[str, Tensor], sizes: Geometry) -> list[Run]:
@@ -73,16 +103,15 @@ def runs(tensors: Mapping[str, Tensor], sizes: Geometry) -> list[Run]:
 
     InvalidRequest if an expert's tensor is missing, surplus or of another shape than config.json says."""
     family = FAMILIES[sizes.family]
-    up, down = (sizes.intermediate, sizes.hidden), (sizes.hidden, sizes.intermediate)
     experts = [
-        Run(name.rstrip("."), key, tuple(_expert_tensors(family, name, (up, up, down), tensors)))
-        for key in ((layer, expert) for layer in range(sizes.layers) for expert in range(sizes.experts))
-        for name in (family.expert(*key),)
+        Run(family.expert(sizes.sparse[layer], expert).rstrip("."), (layer, expert), tuple(parts))
+        for layer in range(sizes.layers)
+        for expert in range(sizes.experts)
+        for parts in (_expert_tensors(family, sizes, sizes.sparse[layer], expert, tensors),)
     ]
     taken = {tensor.name for run in experts for tensor in run.tensors}
-    alike = re.compile(re.escape(family.prefix).replace(r"\{layer\}", r"\d+").replace(r"\{expert\}", r"\d+"))
     for name in tensors.keys() - taken:
-        if alike.match(name):
+        if family.is_expert(name):
             raise InvalidRequest(
                 f"{name} is an expert's, but config.json has {sizes.layers} layers of {sizes.experts} experts with "
                 f"{', '.join(family.parts)}; use the config.json that belongs to this checkpoint"
@@ -91,15 +120,27 @@ def runs(tensors: Mapping[str, Tensor], sizes: Geometry) -> list[Run]:
 
 
 def _expert_tensors(
-    family: Family, name: str, shapes: tuple[tuple[int, int], ...], tensors: Mapping[str, Tensor]
+    family: Family, sizes: Geometry, layer: int, expert: int, tensors: Mapping[str, Tensor]
 ) -> Iterator[Tensor]:
-    for part, shape in zip(family.parts, shapes, strict=True):
-        tensor = tensors.get(f"{name}{part}.weight")
-        if tensor is None:
-            raise InvalidRequest(f"the checkpoint lacks {name}{part}.weight; download every shard of it")
-        if tensor.shape != shape:
-            raise InvalidRequest(
-                f"{tensor.name} has shape {list(tensor.shape)}, config.json says {list(shape)}; use the config.json "
-                "that belongs to this checkpoint"
-            )
-        yield tensor
+    inner, hidden = sizes.intermediate, sizes.hidden
+    if not family.fused:
+        for part, shape in zip(family.parts, ((inner, hidden), (inner, hidden), (hidden, inner)), strict=True):
+            yield _tensor(f"{family.expert(layer, expert)}{part}.weight", shape, tensors)
+        return
+    for part, rows, columns in zip(family.parts, (2 * inner, hidden), (hidden, inner), strict=True):
+        name = f"{family.prefix.format(layer=layer)}{part}.weight"
+        whole = _tensor(name, (sizes.experts, rows, columns), tensors)
+        size = whole.size // sizes.experts
+        yield replace(whole, shape=(rows, columns), offset=whole.offset + expert * size, size=size)
+
+
+def _tensor(name: str, shape: tuple[int, ...], tensors: Mapping[str, Tensor]) -> Tensor:
+    tensor = tensors.get(name)
+    if tensor is None:
+        raise InvalidRequest(f"the checkpoint lacks {name}; download every shard of it")
+    if tensor.shape != shape:
+        raise InvalidRequest(
+            f"{name} has shape {list(tensor.shape)}, config.json says {list(shape)}; use the config.json that belongs "
+            "to this checkpoint"
+        )
+    return tensor

@@ -7,13 +7,19 @@ from zipmoe.pack.blob import slot_bytes
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """`layers` x `experts` of gate and up [intermediate, hidden] and down [hidden, intermediate], all BF16."""
+    """`layers` x `experts` of gate and up [intermediate, hidden] and down [hidden, intermediate], all BF16. `sparse`
+    are those layers' numbers among all of the model: some may have no experts, and are not counted here."""
 
     family: str
-    layers: int
+    sparse: tuple[int, ...]
     experts: int
     hidden: int
     intermediate: int
+
+    @property
+    def layers(self) -> int:
+        """With experts."""
+        return len(self.sparse)
 
     @property
     def weights(self) -> int:

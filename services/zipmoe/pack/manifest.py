@@ -20,7 +20,7 @@ from zipmoe.pack.geometry import Geometry
 MANIFEST = "manifest"
 EXPERTS = "experts.bin"
 DENSE = "dense.bin"
-VERSION = 3
+VERSION = 4
 
 _MAGIC = b"ZIPMOEPK"
 _HEAD = struct.Struct("<8sIQ")
@@ -57,7 +57,7 @@ def save(manifest: Manifest, folder: Path) -> None:
         {
             "codec": manifest.codec,
             "fingerprint": manifest.fingerprint,
-            "geometry": [sizes.family, sizes.layers, sizes.experts, sizes.hidden, sizes.intermediate],
+            "geometry": [sizes.family, list(sizes.sparse), sizes.experts, sizes.hidden, sizes.intermediate],
             "experts": [[blob.to_wire() for blob in layer] for layer in manifest.experts],
             "dense": {name: [list(shape), blob.to_wire()] for name, (shape, blob) in manifest.dense.items()},
             "files": dict(manifest.files),
@@ -94,7 +94,8 @@ def load(folder: Path) -> Manifest:
 
 
 def _manifest(body: dict[str, Any]) -> Manifest:
-    sizes = Geometry(*body["geometry"])
+    family, sparse, *rest = body["geometry"]
+    sizes = Geometry(family, tuple(sparse), *rest)
     experts = tuple(tuple(Blob.from_wire(blob) for blob in layer) for layer in body["experts"])
     if len(experts) != sizes.layers or any(len(layer) != sizes.experts for layer in experts):
         raise ValueError("experts are missing")

@@ -81,7 +81,7 @@ def _stored(pack: Pack) -> Iterator[_Stored]:
     family = FAMILIES[sizes.family]
     for layer in range(sizes.layers):
         for expert in range(sizes.experts):
-            name = family.expert(layer, expert).rstrip(".")
+            name = family.expert(sizes.sparse[layer], expert).rstrip(".")
             yield _Stored(name, pack.expert(layer, expert), pack.experts_file, len(family.parts))
     for name, (_, blob) in pack.dense.items():
         yield _Stored(name, blob, pack.dense_file, 1)

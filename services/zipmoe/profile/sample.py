@@ -14,6 +14,9 @@ from zipmoe.pack.reader import Pack
 from zipmoe.pack.restore import Scratch
 from zipmoe.profile.form import bring, form_bytes
 
+# Only the weights matter, so any family's names will do.
+SAMPLE_FAMILY: Final = "olmoe"
+
 # More experts, where they are wanted, have the same bits in other memory.
 DISTINCT: Final = 4
 
@@ -38,11 +41,11 @@ def slots(pack: Pack, bits: int) -> Iterator[memoryview]:
 
 def write_checkpoint(pack: Pack, folder: Path, experts: int, most_weights: int) -> None:
     """Makes `folder`, a checkpoint of one layer of so many experts. They are the pack's, cut off at so many weights."""
-    family = FAMILIES[pack.geometry.family]
+    family = FAMILIES[SAMPLE_FAMILY]
     inner = min(pack.geometry.weights, most_weights) // 3
     folder.mkdir()
     sizes = {family.layers: 1, family.experts: experts, family.hidden: 1, family.intermediate: inner}
-    (folder / "config.json").write_text(json.dumps({"model_type": pack.geometry.family, **sizes}))
+    (folder / "config.json").write_text(json.dumps({"model_type": SAMPLE_FAMILY, **sizes}))
     names = (f"{family.expert(0, expert)}{part}.weight" for expert in range(experts) for part in family.parts)
     shapes = itertools.cycle(([inner, 1], [inner, 1], [1, inner]))
     header = {

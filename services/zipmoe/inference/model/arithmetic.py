@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zipmoe.inference.model.kv_cache import KVCache
+from zipmoe.inference.model.router import Router
 from zipmoe.inference.model.rotary import Rotary
 from zipmoe.inference.model.weight import DenseWeights, ExpertWeights
 
@@ -36,25 +37,39 @@ class Arithmetic(Protocol):
     def embed(self, tokens: Tensor, weight: Any) -> Rows:
         """The rows of weight [V, H] that tokens [T] name: [T, H]."""
 
-    def linear(self, x: Rows, weight: Any) -> Rows:
-        """x [T, K] times weight [N, K] transposed: [T, N]."""
+    def linear(self, x: Rows, weight: Any, bias: Any = None) -> Rows:
+        """x [T, K] times weight [N, K] transposed, plus bias [N]: [T, N]."""
 
     def norm(self, x: Rows, weight: Any, epsilon: float) -> Rows:
-        """Root mean square norm (Zhang and Sennrich, 2019) of x [T, W], times weight [W]."""
+        """Root mean square norm (Zhang and Sennrich, 2019) of x [T, n·W], each W by itself, times weight [W]."""
+
+    def centred_norm(self, x: Rows, weight: Any, bias: Any, epsilon: float) -> Rows:
+        """Layer norm (Ba et al., 2016) of x [T, W], times weight [W], plus bias [W]."""
 
     def clip(self, x: Rows, bound: float) -> Rows: ...
 
     def rotate(self, x: Rows, heads: int, rotary: Rotary, start: int) -> Rows:
         """Turns x [T, N·D] by its positions, from `start` on."""
 
-    def attend(self, query: Rows, key: Rows, value: Rows, heads: int, cache: KVCache, layer: int) -> Rows:
+    def attend(
+        self, query: Rows, key: Rows, value: Rows, heads: int, cache: KVCache, layer: int, scale: float | None = None
+    ) -> Rows:
         """Appends keys and values [T, M·D] to the cache's layer; causal attention of query [T, N·D] over all of them.
 
-        Each of the M heads of keys serves N / M heads of queries, in order."""
+        Each of the M heads of keys serves N / M heads of queries, in order. Scores are times `scale`, by default one
+        over the root of D."""
 
     def add(self, x: Rows, other: Rows) -> Rows: ...
 
-    def route(self, logits: Rows, k: int, normalise: bool) -> tuple[Integers, Shares]:
+    def scale(self, x: Rows, factor: float) -> Rows: ...
+
+    def gated(self, gate: Rows, up: Rows) -> Rows:
+        """silu(gate) * up."""
+
+    def dampen(self, x: Rows, logits: Rows) -> Rows:
+        """x [T, W] times the sigmoid of logits [T, 1]."""
+
+    def route(self, logits: Rows, router: Router) -> tuple[Integers, Shares]:
         """The k experts [T, k] of each token and their gate weights [T, k], from router logits [T, experts]."""
 
     def take(self, x: Rows, places: Integers) -> Rows:
@@ -66,4 +81,4 @@ class Arithmetic(Protocol):
     def mix(self, x: Rows, parts: Sequence[tuple[Integers, Shares, Rows]]) -> Rows:
         """Experts' outputs, each for some rows of x, weighted and added up in this order: like x."""
 
-    def logits(self, x: Rows) -> Tensor: ...
+    def logits(self, x: Rows, divisor: float) -> Tensor: ...

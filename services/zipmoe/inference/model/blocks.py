@@ -1,6 +1,6 @@
 """Blocks of transformers' eager implementation, in torch.
 
-T tokens, N heads, D width of a head, k experts a token.
+T tokens, N heads, D width of a head.
 """
 
 import torch
@@ -21,16 +21,17 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return x * cos + torch.cat((-second, first), dim=-1) * sin
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def attend(query: Tensor, key: Tensor, value: Tensor, scale: float | None = None) -> Tensor:
     """Causal attention of query [N, T, D] over key, value [N, S, D], of which the last T are the query's own: [T, N·D].
 
-    Key and value may have fewer heads than the query: each serves several, in order.
+    Key and value may have fewer heads than the query: each serves several, in order. Scores are times `scale`, by
+    default one over the root of D.
     """
     heads, tokens, width = query.shape
     if key.shape[0] != heads:
         key = key.repeat_interleave(heads // key.shape[0], dim=0)
         value = value.repeat_interleave(heads // value.shape[0], dim=0)
-    scores = torch.matmul(query, key.transpose(1, 2)) * width**-0.5
+    scores = torch.matmul(query, key.transpose(1, 2)) * (width**-0.5 if scale is None else scale)
     if tokens > 1:
         scores = scores + _future(tokens, key.shape[1])
     shares = softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
@@ -41,11 +42,3 @@ def _future(tokens: int, seen: int) -> Tensor:
     """0 where a token may look, BF16's lowest where that would be the future: [T, S]."""
     mask = torch.full((tokens, seen), torch.finfo(torch.bfloat16).min, dtype=torch.bfloat16)
     return mask.triu(seen - tokens + 1)
-
-
-def route(logits: Tensor, k: int, normalise: bool) -> tuple[Tensor, Tensor]:
-    """The k experts [T, k] of each token and their gate weights [T, k], from router logits [T, experts]."""
-    weights, experts = torch.topk(softmax(logits, dtype=torch.float, dim=-1), k, dim=-1)
-    if normalise:
-        weights = weights / weights.sum(dim=-1, keepdim=True)
-    return experts, weights.to(logits.dtype)

@@ -15,6 +15,7 @@ from zipmoe.inference.model.arithmetic import Integers, Shares
 from zipmoe.inference.model.kv_cache import KVCache
 from zipmoe.inference.model.reference import Reference
 from zipmoe.inference.model.rotary import Rotary
+from zipmoe.inference.model.router import Router, SoftmaxTopK
 from zipmoe.inference.model.weight import DenseWeights, ExpertWeights, PackedExpert, rows
 from zipmoe.kernels import Packed
 
@@ -48,17 +49,23 @@ class Fast:
     def embed(self, tokens: Tensor, weight: Matrix) -> Words:
         return words(rows(weight, tokens, self._threads)) if isinstance(weight, Packed) else weight[tokens.numpy()]
 
-    def linear(self, x: Words, weight: Matrix) -> Words:
+    def linear(self, x: Words, weight: Matrix, bias: Words | None = None) -> Words:
         if len(x) > self._most_rows:
-            return words(self._torch.linear(tensor(x), weight if isinstance(weight, Packed) else tensor(weight)))
-        out = np.empty((len(x), weight.rows if isinstance(weight, Packed) else len(weight)), np.uint16)
-        kernels.linear(x, weight, out, self._threads)
+            out = words(self._torch.linear(tensor(x), weight if isinstance(weight, Packed) else tensor(weight)))
+        else:
+            out = np.empty((len(x), weight.rows if isinstance(weight, Packed) else len(weight)), np.uint16)
+            kernels.linear(x, weight, out, self._threads)
+        if bias is not None:
+            tensor(out).add_(tensor(bias))
         return out
 
     def norm(self, x: Words, weight: Words, epsilon: float) -> Words:
-        out = np.empty_like(x)
-        kernels.norm(x, weight, epsilon, out)
+        out, width = np.empty_like(x), weight.shape[1]
+        kernels.norm(x.reshape(-1, width), weight, epsilon, out.reshape(-1, width))
         return out
+
+    def centred_norm(self, x: Words, weight: Words, bias: Words, epsilon: float) -> Words:
+        return words(self._torch.centred_norm(tensor(x), tensor(weight)[0], tensor(bias)[0], epsilon))
 
     def clip(self, x: Words, bound: float) -> Words:
         return words(self._torch.clip(tensor(x), bound))
@@ -67,21 +74,35 @@ class Fast:
         kernels.rotate(x, heads, *rotary.words_at(start, len(x)))
         return x
 
-    def attend(self, query: Words, key: Words, value: Words, heads: int, cache: KVCache, layer: int) -> Words:
+    def attend(
+        self, query: Words, key: Words, value: Words, heads: int, cache: KVCache, layer: int, scale: float | None = None
+    ) -> Words:
         keys, values = cache.keys[layer], cache.values[layer]
         end = cache.length + len(key)
         keys[cache.length : end], values[cache.length : end] = key, value
-        out, scale = np.empty_like(query), (query.shape[1] // heads) ** -0.5
-        kernels.attend(query, keys[:end], values[:end], heads, scale, out, self._threads)
+        out, usual = np.empty_like(query), (query.shape[1] // heads) ** -0.5
+        kernels.attend(query, keys[:end], values[:end], heads, usual if scale is None else scale, out, self._threads)
         return out
 
     def add(self, x: Words, other: Words) -> Words:
         kernels.add(x, other)
         return x
 
-    def route(self, logits: Words, k: int, normalise: bool) -> tuple[Integers, Shares]:
-        chosen, shares = np.empty((len(logits), k), np.int64), np.empty((len(logits), k), np.float32)
-        kernels.route(logits, normalise, chosen, shares)
+    def scale(self, x: Words, factor: float) -> Words:
+        return x if factor == 1 else words(tensor(x) * factor)
+
+    def gated(self, gate: Words, up: Words) -> Words:
+        return words(self._torch.gated(tensor(gate), tensor(up)))
+
+    def dampen(self, x: Words, logits: Words) -> Words:
+        return words(self._torch.dampen(tensor(x), tensor(logits)))
+
+    def route(self, logits: Words, router: Router) -> tuple[Integers, Shares]:
+        if not isinstance(router, SoftmaxTopK) or not router.rounded:
+            return self._torch.route(tensor(logits), router)
+        size = (len(logits), router.k)
+        chosen, shares = np.empty(size, np.int64), np.empty(size, np.float32)
+        kernels.route(logits, router.normalise, chosen, shares)
         return chosen, shares
 
     def take(self, x: Words, places: Integers) -> Words:
@@ -106,8 +127,8 @@ class Fast:
             kernels.add_weighted(total, places, output, shares)
         return total
 
-    def logits(self, x: Words) -> Tensor:
-        return tensor(x)
+    def logits(self, x: Words, divisor: float) -> Tensor:
+        return self._torch.logits(tensor(x), divisor)
 
 
 def words(x: Tensor) -> Words:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zipmoe.inference.model.arithmetic import Arithmetic, Integers, Rows
+from zipmoe.inference.model.router import SoftmaxTopK
 from zipmoe.inference.model.weight import DenseWeights, Weight, unpacked
 
 # How many times as likely as the best of those not chosen an expert must be for its choice to be sure. What does not
@@ -38,8 +39,8 @@ class Forecast:
     def __init__(
         self, arithmetic: Arithmetic, routers: Sequence[tuple[Weight, Tensor]], k: int, epsilon: float, depth: int
     ) -> None:
-        """For all layers, in order: the router [E, H] and the weight [H] of the norm before it, as checkpoints have
-        them. `depth` is the most layers ahead."""
+        """For all layers with experts, in order: the router [E, H] and the weight [H] of the norm before it, as
+        checkpoints have them. `depth` is the most layers ahead."""
         # A norm's weight may as well be the router's: then all routers take the same rows, and one product does.
         folded = [unpacked(router, 1) * weight for router, weight in routers]
         self._experts, hidden = folded[0].shape
@@ -48,7 +49,8 @@ class Forecast:
         self._routers: Any = prepared.matrices["routers"]
         self._ones: Any = prepared.vectors["ones"]
         self._arithmetic = arithmetic
-        self._k = k
+        # One more than is wanted: how much better the others are than the best that is not.
+        self._router = SoftmaxTopK(k + 1)
         self._epsilon = epsilon
         self._depth = depth
 
@@ -60,7 +62,6 @@ class Forecast:
         if not len(routers):
             return None
         logits = do.linear(do.norm(x, self._ones, self._epsilon), routers)
-        # One more than is wanted: how much better the others are than the best that is not.
-        chosen, shares = do.route(logits.reshape(-1, self._experts), self._k + 1, False)
-        chosen, shares = chosen.reshape(len(x), -1, self._k + 1), shares.reshape(len(x), -1, self._k + 1)
+        chosen, shares = do.route(logits.reshape(-1, self._experts), self._router)
+        chosen, shares = (each.reshape(len(x), -1, self._router.k) for each in (chosen, shares))
         return Expected(chosen[..., :-1], shares[..., :-1] >= SURE * shares[..., -1:])

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear, silu
+from torch.nn.functional import layer_norm, linear, silu
 
 from zipmoe.inference.model import blocks
 from zipmoe.inference.model.arithmetic import Integers, Shares
 from zipmoe.inference.model.kv_cache import KVCache
 from zipmoe.inference.model.rotary import Rotary
+from zipmoe.inference.model.router import Router
 from zipmoe.inference.model.weight import DenseWeights, ExpertWeights, Weight, rows, unpacked
 
 
@@ -31,11 +32,14 @@ class Reference:
     def embed(self, tokens: Tensor, weight: Weight) -> Tensor:
         return rows(weight, tokens, self._threads)
 
-    def linear(self, x: Tensor, weight: Weight) -> Tensor:
-        return linear(x, unpacked(weight, self._threads))
+    def linear(self, x: Tensor, weight: Weight, bias: Tensor | None = None) -> Tensor:
+        return linear(x, unpacked(weight, self._threads), bias)
 
     def norm(self, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-        return blocks.rms_norm(x, weight, epsilon)
+        return blocks.rms_norm(x.view(len(x), -1, len(weight)), weight, epsilon).view(x.shape)
+
+    def centred_norm(self, x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> Tensor:
+        return layer_norm(x, weight.shape, weight, bias, epsilon)
 
     def clip(self, x: Tensor, bound: float) -> Tensor:
         return x.clamp(-bound, bound)
@@ -44,18 +48,36 @@ class Reference:
         turned = blocks.rotate(_heads(x, heads), *rotary.at(start, len(x)))
         return turned.transpose(0, 1).reshape(x.shape)
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, heads: int, cache: KVCache, layer: int) -> Tensor:
+    def attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        heads: int,
+        cache: KVCache,
+        layer: int,
+        scale: float | None = None,
+    ) -> Tensor:
         keys, values = cache.keys[layer], cache.values[layer]
         end = cache.length + len(key)
         keys[:, cache.length : end] = _heads(key, len(keys))
         values[:, cache.length : end] = _heads(value, len(keys))
-        return blocks.attend(_heads(query, heads), keys[:, :end], values[:, :end])
+        return blocks.attend(_heads(query, heads), keys[:, :end], values[:, :end], scale)
 
     def add(self, x: Tensor, other: Tensor) -> Tensor:
         return x + other
 
-    def route(self, logits: Tensor, k: int, normalise: bool) -> tuple[Integers, Shares]:
-        experts, weights = blocks.route(logits, k, normalise)
+    def scale(self, x: Tensor, factor: float) -> Tensor:
+        return x if factor == 1 else x * factor
+
+    def gated(self, gate: Tensor, up: Tensor) -> Tensor:
+        return silu(gate) * up
+
+    def dampen(self, x: Tensor, logits: Tensor) -> Tensor:
+        return logits.sigmoid() * x
+
+    def route(self, logits: Tensor, router: Router) -> tuple[Integers, Shares]:
+        experts, weights = router(logits)
         return experts.numpy(), weights.float().numpy()
 
     def take(self, x: Tensor, places: Integers) -> Tensor:
@@ -66,20 +88,20 @@ class Reference:
 
     def expert(self, x: Tensor, weights: ExpertWeights) -> Tensor:
         gate, up = self.linear(x, weights.gate_up).chunk(2, dim=-1)
-        return self.linear(silu(gate) * up, weights.down)
+        return self.linear(self.gated(gate, up), weights.down)
 
     def mix(self, x: Tensor, parts: Sequence[tuple[Integers, Shares, Tensor]]) -> Tensor:
         total = torch.zeros_like(x)
         for places, shares, output in parts:
-            weighted = output * torch.from_numpy(shares).to(x.dtype)[:, None]
+            weighted = (output * torch.from_numpy(shares)[:, None]).to(x.dtype)
             if len(x) == 1:
                 total += weighted
             else:
                 total.index_add_(0, torch.from_numpy(places), weighted)
         return total
 
-    def logits(self, x: Tensor) -> Tensor:
-        return x
+    def logits(self, x: Tensor, divisor: float) -> Tensor:
+        return x if divisor == 1 else x / divisor
 
 
 def _heads(x: Tensor, heads: int) -> Tensor:

@@ -1,0 +1,46 @@
+"""Attention: grouped-query attention (Ainslie et al., 2023) over rotary positions, with what families add to it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from zipmoe.inference.model.arithmetic import Arithmetic, Rows
+from zipmoe.inference.model.kv_cache import KVCache
+from zipmoe.inference.model.rotary import Rotary
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """A weight [out, in], and a bias [out] where the family has one."""
+
+    weight: Any
+    bias: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """Of one layer. Queries and keys may be normed, over all heads together or each by itself: what a norm's weight is
+    as wide as. What is normed may be clipped. `scale` is that of the scores; None: one over the root of a head's
+    width."""
+
+    heads: int
+    kv_heads: int
+    query: Projection
+    key: Projection
+    value: Projection
+    output: Projection
+    query_norm: Any = None
+    key_norm: Any = None
+    epsilon: float = 0.0
+    clip: float | None = None
+    scale: float | None = None
+
+    def __call__(self, do: Arithmetic, x: Rows, rotary: Rotary, cache: KVCache, layer: int) -> Rows:
+        query, key, value = (do.linear(x, of.weight, of.bias) for of in (self.query, self.key, self.value))
+        if self.query_norm is not None:
+            query, key = do.norm(query, self.query_norm, self.epsilon), do.norm(key, self.key_norm, self.epsilon)
+        if self.clip is not None:
+            query, key, value = (do.clip(part, self.clip) for part in (query, key, value))
+        query = do.rotate(query, self.heads, rotary, cache.length)
+        key = do.rotate(key, self.kv_heads, rotary, cache.length)
+        attended = do.attend(query, key, value, self.heads, cache, layer, self.scale)
+        return do.linear(attended, self.output.weight, self.output.bias)

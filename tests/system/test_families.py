@@ -1,0 +1,90 @@
+"""Families: each is what transformers computes, over a pack and with a quarter of its experts' bytes in memory."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, DynamicCache
+
+from tests.system.families import COMMON, MODELS, write_checkpoint
+from tests.system.local_model import THREADS, LocalModel, local_model, on_thread
+from tests.system.stack import Stack
+from zipmoe.pack.verify import verify
+from zipmoe.pack.writer import pack
+
+LENGTHS = [1, 2, 3, 5, 8, 17, 32, 33, 64, 100, 129, 200]
+DECODED = 6
+
+# Of the places where `fast` would write something else, those that no tie explains.
+MOST_PARTED = 0.05
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("family") / "checkpoint"
+    write_checkpoint(request.param, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stack(checkpoint: Path) -> Iterator[Stack]:
+    packed = checkpoint.with_name("packed.zipmoe")
+    pack(checkpoint, packed)
+    verify(packed, checkpoint)
+    with Stack(packed, arena_size="25%") as stack:
+        yield stack.start("expert_store", "scheduler")
+
+
+@pytest.fixture(scope="module")
+async def reference(stack: Stack) -> AsyncIterator[LocalModel]:
+    async with local_model(stack, "reference") as model:
+        yield model
+
+
+@pytest.fixture(scope="module")
+async def fast(stack: Stack) -> AsyncIterator[LocalModel]:
+    async with local_model(stack, "fast", forecast=1) as model:
+        yield model
+
+
+@pytest.fixture(scope="module")
+def theirs(checkpoint: Path) -> Any:
+    torch.set_num_threads(THREADS)
+    return AutoModelForCausalLM.from_pretrained(
+        checkpoint, dtype=torch.bfloat16, attn_implementation="eager", experts_implementation="eager"
+    )
+
+
+def prompt(length: int) -> torch.Tensor:
+    return torch.randint(COMMON["vocab_size"], (length,), generator=torch.Generator().manual_seed(length))
+
+
+async def test_reference_is_bit_identical_to_transformers(reference: LocalModel, theirs: Any) -> None:
+    for length in LENGTHS:
+        text, seen = prompt(length), DynamicCache()
+        cache = reference.model.cache(length + DECODED)
+        ours = await on_thread(reference.prefill, text, cache, last=length)
+        with torch.inference_mode():
+            expected = theirs(text[None], past_key_values=seen).logits[0]
+        assert torch.equal(ours, expected), f"prompt of {length} tokens"
+        for step in range(DECODED):
+            token = int(expected[-1].argmax())
+            ours = await on_thread(reference.decode, token, cache)
+            with torch.inference_mode():
+                expected = theirs(torch.tensor([[token]]), past_key_values=seen).logits[0]
+            assert torch.equal(ours, expected[0]), f"prompt of {length} tokens, decoded {step + 1}"
+
+
+async def test_fast_writes_the_same_up_to_ties(reference: LocalModel, fast: LocalModel) -> None:
+    """A tie: what it writes is as good in reference's eyes, but for what rounding a logit to BF16 twice can do."""
+    parted = places = 0
+    for length in LENGTHS:
+        text = prompt(length)
+        expected = await on_thread(reference.prefill, text, reference.model.cache(length), last=length)
+        found = await on_thread(fast.prefill, text, fast.model.cache(length), last=length)
+        best, chosen = expected.max(-1).values.float(), expected.gather(-1, found.argmax(-1, keepdim=True))[:, 0].float()
+        parted += int((best - chosen > 2**-6 * best.abs()).sum())
+        places += length
+    assert parted <= MOST_PARTED * places
