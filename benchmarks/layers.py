@@ -61,26 +61,28 @@ async def _measure(packed: Path, arena_size: str, pools: Pools, routing: Routing
             stub = scheduler_pb2_grpc.SchedulerServiceStub(channel)
             ask, hidden = scheduler_pb2.GetCacheStatusRequest(), pack.geometry.hidden
             await asyncio.to_thread(_decode, experts, hidden, steps[:warm])
-            before, read_before = experts.counters, (await stub.GetCacheStatus(ask)).bytes_read
-            seconds = await asyncio.to_thread(_decode, experts, hidden, steps[warm:])
-            misses, read = (experts.counters - before).misses, (await stub.GetCacheStatus(ask)).bytes_read
+            read_before = (await stub.GetCacheStatus(ask)).bytes_read
+            seconds, misses = await asyncio.to_thread(_decode, experts, hidden, steps[warm:])
+            read = (await stub.GetCacheStatus(ask)).bytes_read
     return Layers(np.array(seconds), (read - read_before) / len(seconds), misses / len(seconds))
 
 
-def _decode(experts: Any, hidden: int, steps: Sequence[NDArray[np.int64]]) -> list[float]:
-    """Compute thread: seconds of each layer of each step; steps are [batch, L, k]."""
+def _decode(experts: Any, hidden: int, steps: Sequence[NDArray[np.int64]]) -> tuple[list[float], int]:
+    """Compute thread: seconds of each layer of each step, and experts missed in all; steps are [batch, L, k]."""
     from zipmoe.inference.mixture import WalkedMixture
     from zipmoe.inference.model.fast import Fast
+    from zipmoe.inference.model.mixture import Routed
 
-    mixture = WalkedMixture(experts, Fast(os.cpu_count() or 1), decoding=True)
     batch, layers, k = steps[0].shape
+    mixture = WalkedMixture(experts, Fast(os.cpu_count() or 1), np.ones(batch, np.bool_))
     chance = np.random.default_rng(0)
     x = (chance.standard_normal((batch, hidden), np.float32).view(np.uint32) >> 16).astype(np.uint16)
-    shares, seconds = np.full((batch, k), 1 / k, np.float32), []
+    shares, seconds, misses = np.full((batch, k), 1 / k, np.float32), [], 0
     for step in steps:
         experts.use.advance()
         for layer in range(layers):
             started = time.perf_counter()
-            mixture(layer, x, step[:, layer], shares)
+            mixture(layer, [Routed(x, step[:, layer], shares)])
             seconds.append(time.perf_counter() - started)
-    return seconds
+            misses += len(experts.read)
+    return seconds, misses

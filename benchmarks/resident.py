@@ -86,24 +86,24 @@ async def measure_ours(weights: Path, stream: Sequence[int], passes: int, logits
             self._local = local
             header = local.experts.header
             for layer in range(header.layers):
-                for _ in local.experts.walk(layer, dict.fromkeys(range(header.experts), 1.0), decoding=False):
+                for _ in local.experts.walk(layer, dict.fromkeys(range(header.experts), 1.0), ()):
                     pass
 
         def begin(self, prompt: Sequence[int]) -> None:
-            self._cache = self._local.model.cache(len(stream))
-            self._local.prefill(torch.tensor(prompt), self._cache)
+            self._text = self._local.text(len(stream))
+            self._local.prefill(torch.tensor(prompt), self._text)
 
         def step(self, token: int) -> NDArray[np.float32]:
-            found: NDArray[np.float32] = self._local.decode(token, self._cache).float().numpy()
+            found: NDArray[np.float32] = self._local.decode(token, self._text).float().numpy()
             return found
 
     def work(local: LocalModel) -> Timed:
         contestant = Ours(local)
-        before = local.experts.counters
+        before = local.experts.calls
         header = local.experts.header
         about = f"mode fast, {header.form}, arena of {header.size} bytes"
         timed = measure(contestant, about, stream, passes, logits)
-        if (local.experts.counters - before).misses:
+        if local.experts.calls != before:
             raise SystemExit("not all experts stayed resident")
         return timed
 

@@ -12,18 +12,17 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import torch
 from tests.system.local_model import LocalModel, local_model, on_thread
 from tests.system.stack import Stack
-from torch import Tensor
 
 from zipmoe.arena.leases import Leases
 from zipmoe.inference.experts import Experts, Found
-from zipmoe.inference.mixture import WalkedMixture
 from zipmoe.inference.model.weight import ExpertWeights
 from zipmoe.pack.writer import pack
 
@@ -40,8 +39,8 @@ class Held(Experts):
         self._weights = weights
         self._experts = experts
 
-    def walk(self, layer: int, needed: Mapping[int, float], decoding: bool) -> Iterator[list[Found]]:
-        del decoding
+    def walk(self, layer: int, needed: Mapping[int, float], decoded: Collection[int]) -> Iterator[list[Found]]:
+        del decoded
         yield [(expert, self._weights[layer * self._experts + expert]) for expert in needed]
 
 
@@ -49,24 +48,19 @@ def held(local: LocalModel) -> Held:
     header = local.experts.header
     weights: dict[int, ExpertWeights] = {}
     for layer in range(header.layers):
-        for found in local.experts.walk(layer, dict.fromkeys(range(header.experts), 1.0), decoding=False):
+        for found in local.experts.walk(layer, dict.fromkeys(range(header.experts), 1.0), ()):
             weights.update((layer * header.experts + expert, its_weights) for expert, its_weights in found)
     return Held(weights, header.experts)
 
 
 def decode_seconds(local: LocalModel, experts: Experts) -> float:
     """Seconds for TOKENS greedy tokens after PROMPT."""
-    mixture = WalkedMixture(experts, local.model.arithmetic, decoding=True)
-    cache = local.model.cache(len(PROMPT) + TOKENS)
-    token = _best(local.model.forward(PROMPT, cache, mixture))
+    of, text = replace(local, experts=experts), local.text(len(PROMPT) + TOKENS)
+    token = int(of.prefill(PROMPT, text)[-1].argmax())
     started = time.perf_counter()
     for _ in range(TOKENS - 1):
-        token = _best(local.model.forward(token, cache, mixture))
+        token = int(of.decode(token, text).argmax())
     return time.perf_counter() - started
-
-
-def _best(logits: Tensor) -> Tensor:
-    return logits[-1].argmax()[None]
 
 
 def lease_microseconds(arena: Path) -> float:

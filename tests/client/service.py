@@ -62,6 +62,13 @@ class FakeInference(inference_pb2_grpc.InferenceServiceServicer):
             family="olmoe", fingerprint="00ff", context=1024, vocabulary=4096, mode="reference"
         )
 
+    async def GetLoad(
+        self,
+        request: inference_pb2.GetLoadRequest,
+        context: "grpc.aio.ServicerContext[inference_pb2.GetLoadRequest, inference_pb2.GetLoadResponse]",
+    ) -> inference_pb2.GetLoadResponse:
+        return inference_pb2.GetLoadResponse(running=1)
+
 
 @asynccontextmanager
 async def client_of(service: FakeInference, folder: Path) -> AsyncIterator[Client]:

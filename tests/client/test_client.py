@@ -34,10 +34,21 @@ LAST = GenerateResponse(
         expert_uses=64,
         expert_misses=2,
         acquire_calls=1,
+        bytes_read=4096,
+        reused_tokens=16,
     ),
 )
 USAGE = Usage(
-    3, 4, timedelta(milliseconds=5), timedelta(seconds=1.5), timedelta(milliseconds=20), 64, 2, acquire_calls=1
+    3,
+    4,
+    timedelta(milliseconds=5),
+    timedelta(seconds=1.5),
+    timedelta(milliseconds=20),
+    64,
+    2,
+    acquire_calls=1,
+    bytes_read=4096,
+    reused_tokens=16,
 )
 
 

@@ -1,5 +1,6 @@
 """Blocks: each is transformers' own module, bit for bit, on random BF16."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -7,9 +8,12 @@ from transformers.cache_utils import DynamicCache
 from transformers.masking_utils import create_causal_mask
 
 from tests.inference.family import EXPERTS, HEADS, HIDDEN, TOP, WIDTH, config, noise, same_bits, theirs
-from zipmoe.inference.model.blocks import rms_norm, rotate, route
+from zipmoe.inference.model.blocks import rms_norm, rotate
+from zipmoe.inference.model.kv_cache import KVCache
 from zipmoe.inference.model.reference import Reference
-from zipmoe.inference.model.rotary import Rotary
+from zipmoe.inference.model.rotary import Rotary, frequencies
+from zipmoe.inference.model.router import SoftmaxTopK
+from zipmoe.inference.model.span import Span
 
 # Prompts, a chunk behind a prompt, tokens one by one.
 CHUNKS = [[1], [7], [33], [7, 1, 1, 1], [16, 9, 1], [1, 1, 5]]
@@ -29,10 +33,10 @@ def test_rotary(start: int, tokens: int) -> None:
     x = noise(3, HEADS, tokens, WIDTH)
     positions = torch.arange(start, start + tokens)[None]
     expected = theirs.OlmoeRotaryEmbedding(config())(x, positions)
-    ours = Rotary(WIDTH, 128, config().rope_parameters["rope_theta"]).at(start, tokens)
-    assert all(same_bits(mine, its[0]) for mine, its in zip(ours, expected, strict=True))
+    ours = Rotary(frequencies(WIDTH, config().rope_parameters["rope_theta"])).at(positions[0].numpy())
+    assert all(same_bits(mine, its[0]) for mine, its in zip((ours.cosines, ours.sines), expected, strict=True))
     rotated, _ = theirs.apply_rotary_pos_emb(x[None], x[None], *expected)
-    assert same_bits(rotate(x, *ours), rotated[0])
+    assert same_bits(rotate(x, ours), rotated[0])
 
 
 @pytest.mark.parametrize("kv_heads", [HEADS, 2, 1])
@@ -40,7 +44,7 @@ def test_rotary(start: int, tokens: int) -> None:
 def test_attend_with_cached_keys(kv_heads: int, chunks: list[int]) -> None:
     module = theirs.OlmoeAttention(config(kv_heads), 0).eval()
     do, their_cache = Reference(threads=2), DynamicCache(config=module.config)
-    our_cache = do.cache(1, kv_heads, WIDTH, sum(chunks))
+    our_cache, start, pages = KVCache.of(1, kv_heads * WIDTH, kv_heads * WIDTH, 4), 0, np.array([3, 0, 2], np.int32)
     for seed, tokens in enumerate(chunks):
         query = noise(3 * seed, HEADS, tokens, WIDTH)
         key, value = (noise(3 * seed + part, kv_heads, tokens, WIDTH) for part in (1, 2))
@@ -48,8 +52,9 @@ def test_attend_with_cached_keys(kv_heads: int, chunks: list[int]) -> None:
         mask = create_causal_mask(module.config, embeddings, None, their_cache)
         seen = their_cache.update(key[None], value[None], 0)
         expected, _ = theirs.eager_attention_forward(module, query[None], *seen, mask, scaling=module.scaling)
-        ours = do.attend(flat(query), flat(key), flat(value), HEADS, our_cache, 0)
-        our_cache.advance(tokens)
+        spans = [Span(np.zeros(tokens, np.int64), start, pages)]
+        ours = do.attend(flat(query), flat(key), flat(value), HEADS, module.scaling, spans, our_cache, 0)
+        start += tokens
         assert same_bits(ours, expected[0].reshape(tokens, -1))
 
 
@@ -64,6 +69,6 @@ def test_route(normalise: bool, tokens: int) -> None:
     router = theirs.OlmoeTopKRouter(config(normalise=normalise)).to(torch.bfloat16)
     router.weight = nn.Parameter(noise(4, EXPERTS, HIDDEN, scale=0.3))
     logits, weights, experts = router(noise(5, tokens, HIDDEN))
-    our_experts, our_weights = route(logits, TOP, normalise)
+    our_experts, our_weights = SoftmaxTopK(TOP, normalise)(logits)
     assert torch.equal(our_experts, experts)
     assert same_bits(our_weights, weights)

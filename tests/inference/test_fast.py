@@ -1,13 +1,17 @@
 """Fast: between matrices, its words are reference's, bit for bit; only sums may differ, and those in the last place."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from tests.inference.family import noise
 from zipmoe.inference.model.fast import Fast, tensor, words
+from zipmoe.inference.model.kv_cache import KVCache
 from zipmoe.inference.model.reference import Reference
-from zipmoe.inference.model.rotary import Rotary
+from zipmoe.inference.model.rotary import Rotary, frequencies
+from zipmoe.inference.model.router import SoftmaxTopK
+from zipmoe.inference.model.span import Span
 
 HEADS, WIDTH, EXPERTS = 4, 32, 16
 FAST, REFERENCE = Fast(threads=2), Reference(threads=2)
@@ -20,10 +24,10 @@ def same(ours: Tensor, theirs: Tensor) -> bool:
 @pytest.mark.parametrize("tokens", [1, 2, 17])
 def test_what_is_between_matrices_is_the_same(tokens: int) -> None:
     x, other, weight = noise(1, tokens, HEADS * WIDTH), noise(2, tokens, HEADS * WIDTH), noise(3, HEADS * WIDTH)
-    rotary = Rotary(WIDTH, 128, 10_000.0)
+    turns = Rotary(frequencies(WIDTH, 10_000.0)).at(np.arange(7, 7 + tokens))
     assert same(tensor(FAST.norm(words(x), words(weight[None]), 1e-5)), REFERENCE.norm(x, weight, 1e-5))
     assert same(tensor(FAST.clip(words(x), 0.5)), REFERENCE.clip(x, 0.5))
-    assert same(tensor(FAST.rotate(words(x.clone()), HEADS, rotary, 7)), REFERENCE.rotate(x, HEADS, rotary, 7))
+    assert same(tensor(FAST.rotate(words(x.clone()), HEADS, turns)), REFERENCE.rotate(x, HEADS, turns))
     assert same(tensor(FAST.add(words(x.clone()), words(other))), REFERENCE.add(x, other))
 
 
@@ -33,8 +37,9 @@ def test_routes_alike(tokens: int, normalise: bool) -> None:
     """Where no two logits are equal: whom torch takes then, it does not say."""
     generator = torch.Generator().manual_seed(tokens)
     logits = torch.stack([torch.randperm(EXPERTS, generator=generator) for _ in range(tokens)]).bfloat16() / 4
-    experts, shares = FAST.route(words(logits), 4, normalise)
-    their_experts, their_shares = REFERENCE.route(logits, 4, normalise)
+    router = SoftmaxTopK(4, normalise)
+    experts, shares = FAST.route(words(logits), router)
+    their_experts, their_shares = REFERENCE.route(logits, router)
     assert experts.tolist() == their_experts.tolist()
     assert shares.tolist() == their_shares.tolist()
 
@@ -49,14 +54,17 @@ def test_experts_are_added_up_alike() -> None:
 
 @pytest.mark.parametrize("key_heads", [HEADS, 2, 1])
 @pytest.mark.parametrize("chunks", [[1], [5, 1, 1], [40, 3, 1]], ids=str)
-def test_attends_alike(key_heads: int, chunks: list[int]) -> None:
-    caches = [do.cache(2, key_heads, WIDTH, sum(chunks)) for do in (FAST, REFERENCE)]
+@pytest.mark.parametrize("value_width", [WIDTH, 20])
+def test_attends_alike(key_heads: int, chunks: list[int], value_width: int) -> None:
+    """Values may be of another width, and pages lie in any order."""
+    caches = [KVCache.of(2, key_heads * WIDTH, key_heads * value_width, 5) for _ in "fr"]
+    start, scale, pages = 0, WIDTH**-0.5, np.array([3, 0, 4, 1], np.int32)
     for seed, tokens in enumerate(chunks):
         query = noise(3 * seed, tokens, HEADS * WIDTH)
-        key, value = (noise(3 * seed + part, tokens, key_heads * WIDTH) for part in (1, 2))
-        ours = FAST.attend(words(query), words(key), words(value), HEADS, caches[0], 1)
-        theirs = REFERENCE.attend(query, key, value, HEADS, caches[1], 1)
-        for cache in caches:
-            cache.advance(tokens)
+        key, value = (noise(3 * seed + part, tokens, key_heads * wide) for part, wide in ((1, WIDTH), (2, value_width)))
+        spans = [Span(np.zeros(tokens, np.int64), start, pages)]
+        ours = FAST.attend(words(query), words(key), words(value), HEADS, scale, spans, caches[0], 1)
+        theirs = REFERENCE.attend(query, key, value, HEADS, scale, spans, caches[1], 1)
+        start += tokens
         assert (tensor(ours) == theirs).float().mean() > 0.98
         torch.testing.assert_close(tensor(ours), theirs, rtol=2**-7, atol=2**-8)

@@ -1,6 +1,6 @@
 """Forecast: what each later layer's router says to the stream as it is now. It changes no bit of what is computed."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 from tests.inference.family import noise, same_bits
+from tests.inference.lone import Lone
 from zipmoe.inference.experts import Experts, Found
 from zipmoe.inference.mixture import WalkedMixture, likely
 from zipmoe.inference.model.arithmetic import Arithmetic
 from zipmoe.inference.model.decoder import Decoder
 from zipmoe.inference.model.families import decoder
-from zipmoe.inference.model.modes import arithmetic
 from zipmoe.inference.model.fast import words
 from zipmoe.inference.model.forecast import SURE, Expected, Forecast
+from zipmoe.inference.model.modes import arithmetic
 from zipmoe.inference.model.weight import DenseWeights, PlainExpert
 
 LAYERS, HIDDEN, EXPERTS, TOP, EPSILON = 4, 64, 8, 3, 1e-5
@@ -51,7 +52,7 @@ def test_it_is_each_later_layers_own_choice(mode: str, tokens: int, depth: int) 
     do, x = arithmetic(mode, 2), noise(99, tokens, HIDDEN, scale=3.0)
     forecast = Forecast(do, routers(), TOP, EPSILON, depth)
     for layer in range(LAYERS):
-        found = forecast(layer, words(x) if mode == "fast" else x)
+        found = forecast(layer, [words(x) if mode == "fast" else x])
         ahead = min(depth, LAYERS - 1 - layer)
         if not ahead:
             assert found is None
@@ -94,8 +95,8 @@ class Listed(Experts):
     def expect(self, layer: int, later: Sequence[Sequence[int]]) -> None:
         self.heard.append(("expect", layer, later))
 
-    def walk(self, layer: int, needed: Mapping[int, float], decoding: bool) -> Iterator[list[Found]]:
-        del decoding
+    def walk(self, layer: int, needed: Mapping[int, float], decoded: Collection[int]) -> Iterator[list[Found]]:
+        del decoded
         self.heard.append(("walk", layer, [list(needed)]))
         for expert in needed:
             seed = 1000 + layer * EXPERTS + expert
@@ -121,10 +122,10 @@ def model(do: Arithmetic, forecast: int) -> Decoder:
 def run(mode: str, forecast: int) -> tuple[list[Tensor], list[tuple[str, int, Sequence[Sequence[int]]]]]:
     """Logits of a prompt of nine tokens and of three decoded ones; what its experts have heard."""
     do, experts, seen = arithmetic(mode, 2), Listed(), list[Tensor]()
-    decoding = model(do, forecast)
-    cache, mixture = decoding.cache(16), WalkedMixture(experts, do, decoding=True)
+    text = Lone(model(do, forecast), 16)
     for tokens in ([3, 1, 4, 1, 5, 9, 2, 6, 5], [35], [89], [79]):
-        seen.append(decoding.forward(torch.tensor(tokens), cache, mixture).clone())
+        mixture = WalkedMixture(experts, do, np.ones(len(tokens), np.bool_))
+        seen.append(text.forward(torch.tensor(tokens), mixture).clone())
     return seen, experts.heard
 
 

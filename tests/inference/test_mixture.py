@@ -2,7 +2,7 @@
 arrive."""
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tests.inference.family import EXPERTS, HIDDEN, TOP, config, noise, same_bits, theirs
 from zipmoe.inference.experts import Experts, Found
 from zipmoe.inference.mixture import WalkedMixture, tokens_by_expert
+from zipmoe.inference.model.mixture import Routed
 from zipmoe.inference.model.reference import Reference
 from zipmoe.inference.model.weight import PlainExpert
 
@@ -24,10 +25,10 @@ class Shuffled(Experts):
     def __init__(self, module: nn.Module, seed: int) -> None:
         self._module = module
         self._chance = random.Random(seed)
-        self.asked: list[tuple[int, dict[int, float], bool]] = []
+        self.asked: list[tuple[int, dict[int, float], set[int]]] = []
 
-    def walk(self, layer: int, needed: Mapping[int, float], decoding: bool) -> Iterator[list[Found]]:
-        self.asked.append((layer, dict(needed), decoding))
+    def walk(self, layer: int, needed: Mapping[int, float], decoded: Collection[int]) -> Iterator[list[Found]]:
+        self.asked.append((layer, dict(needed), set(decoded)))
         gate_up, down = self._module.gate_up_proj, self._module.down_proj
         assert isinstance(gate_up, Tensor)
         assert isinstance(down, Tensor)
@@ -73,15 +74,17 @@ def test_tokens_are_grouped_as_by_a_naive_loop(count: int, k: int, chance: rando
 def test_the_sum_is_transformers_in_any_order(module: nn.Module, tokens: int, seed: int) -> None:
     x, experts, weights = choice(tokens)
     expected = module(x, experts, weights)
-    mixture = WalkedMixture(Shuffled(module, seed), Reference(threads=2), decoding=False)
-    assert same_bits(mixture(0, x, experts.numpy(), weights.float().numpy()), expected)
+    mixture = WalkedMixture(Shuffled(module, seed), Reference(threads=2), np.zeros(tokens, np.bool_))
+    (ours,) = mixture(0, [Routed(x, experts.numpy(), weights.float().numpy())])
+    assert same_bits(ours, expected)
 
 
 def test_a_walk_is_told_who_is_wanted_most(module: nn.Module) -> None:
     walked = Shuffled(module, 0)
     experts, weights = np.array([[0, 1], [2, 1]]), np.array([[0.5, 0.25], [0.125, 2.0]], np.float32)
-    WalkedMixture(walked, Reference(threads=2), decoding=True)(5, noise(1, 2, HIDDEN), experts, weights)
-    ((layer, needed, decoding),) = walked.asked
-    assert (layer, decoding) == (5, True)
+    mixture = WalkedMixture(walked, Reference(threads=2), np.array([False, True]))
+    mixture(5, [Routed(noise(1, 2, HIDDEN), experts, weights)])
+    ((layer, needed, decoded),) = walked.asked
+    assert (layer, decoded) == (5, {1, 2})
     assert needed == {1: 2.25, 0: 0.5, 2: 0.125}
     assert next(iter(needed)) == 1

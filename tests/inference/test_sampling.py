@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from zipmoe.errors import InvalidRequest
-from zipmoe.inference.sampling import LARGEST_SEED, Sampling, sample
+from zipmoe.inference.sampling import LARGEST_SEED, Sampling, choose
 
 LOGITS = torch.tensor([0.1, 2.0, -1.0, 1.9, 0.5, 1.0], dtype=torch.bfloat16)
 LIKELIEST = 1
@@ -17,7 +17,7 @@ LIKELIEST = 1
 
 def draws(sampling: Sampling, count: int = 400, logits: Tensor = LOGITS) -> list[int]:
     generator = sampling.generator()
-    return [sample(logits, sampling, generator) for _ in range(count)]
+    return [choose(logits, sampling, generator) for _ in range(count)]
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_the_likeliest_token_is_the_only_one(sampling: Sampling) -> None:
 
 
 def test_of_equally_likely_tokens_greedy_takes_the_first() -> None:
-    assert sample(torch.tensor([1.0, 3.0, 3.0]), Sampling(), torch.Generator()) == 1
+    assert choose(torch.tensor([1.0, 3.0, 3.0]), Sampling(), torch.Generator()) == 1
 
 
 @pytest.mark.parametrize(("top_k", "kept"), [(2, {1, 3}), (3, {1, 3, 5}), (0, {0, 1, 2, 3, 4, 5}), (99, {*range(6)})])
@@ -80,7 +80,7 @@ def test_without_a_seed_every_generator_is_another() -> None:
 def test_what_is_drawn_is_among_the_k_likeliest(
     scores: list[float], temperature: float, top_p: float, top_k: int
 ) -> None:
-    token = sample(torch.tensor(scores), Sampling(None, temperature, top_p, top_k, 1), torch.Generator())
+    token = choose(torch.tensor(scores), Sampling(None, temperature, top_p, top_k, 1), torch.Generator())
     likelier = sum(score > scores[token] for score in scores)
     assert likelier < (top_k or len(scores))
 

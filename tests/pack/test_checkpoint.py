@@ -33,8 +33,8 @@ def test_refuses_other_precisions(tmp_path: Path, words: Words, dtype: torch.dty
 
 
 def test_refuses_other_families(tmp_path: Path, words: Words) -> None:
-    write(tmp_path / "checkpoint", words, model_type="mixtral")
-    refused(tmp_path, "model_type 'mixtral' is not supported; supported are: olmoe")
+    write(tmp_path / "checkpoint", words, model_type="llama")
+    refused(tmp_path, "model_type 'llama' is not supported; supported are: olmoe, qwen2_moe")
 
 
 @pytest.mark.parametrize("value", [None, 0, "37", True, 37.0])

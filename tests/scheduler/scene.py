@@ -37,7 +37,7 @@ class Scene:
         """Acquires experts and takes up each grant; returns them in the order of their arrival."""
         arrived = []
         async with asyncio.timeout(10), aclosing(self.scheduler.acquire(experts, phase)) as granted:
-            async for expert in granted:
+            async for expert, _ in granted:
                 self.take_up(expert, phase)
                 arrived.append(expert)
         return arrived

@@ -73,7 +73,7 @@ async def test_who_is_leased_stays(folder: Path) -> None:
 async def test_who_was_granted_and_is_not_taken_up_stays(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(victims, "TAKE_UP_SECONDS", 1000.0)
     async with staged(folder, slots=1, layers=LAYERS, prompt=True) as scene:
-        assert [expert async for expert in scene.scheduler.acquire([24], Phase.DECODE)] == [24]
+        assert [expert async for expert, _ in scene.scheduler.acquire([24], Phase.DECODE)] == [24]
         assert await asked(scene) == []
 
 

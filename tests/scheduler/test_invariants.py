@@ -285,7 +285,7 @@ class Run:
         left = set(experts)
         try:
             async with asyncio.timeout(PATIENCE_SECONDS), aclosing(scheduler.acquire(experts, phase, found)) as granted:
-                async for expert in granted:
+                async for expert, _ in granted:
                     left.remove(expert)
                     arrivals.put_nowait(Grant(expert, scheduler, uses[expert], self.loop.time()))
             assert not left, f"experts {left} were not granted"

@@ -61,9 +61,9 @@ async def test_a_grant_stays_until_it_is_taken_up(
         if found:
             await scene.get(0, 1)
             counts = {expert: scene.use.read(expert).count for expert in (0, 1)}
-            assert not [expert async for expert in scene.scheduler.acquire([], Phase.DECODE, counts)]
+            assert not [expert async for expert, _ in scene.scheduler.acquire([], Phase.DECODE, counts)]
         else:
-            granted = [expert async for expert in scene.scheduler.acquire([0, 1], Phase.DECODE)]
+            granted = [expert async for expert, _ in scene.scheduler.acquire([0, 1], Phase.DECODE)]
             assert sorted(granted) == [0, 1]
         want = scene.want(2)
         await looks.again()
@@ -76,7 +76,7 @@ async def test_a_grant_stays_until_it_is_taken_up(
 async def test_a_grant_that_nobody_takes_up_is_not_kept_for_ever(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(victims, "TAKE_UP_SECONDS", 0.01)
     async with staged(folder, slots=2, prompt=True) as scene:
-        _ = [expert async for expert in scene.scheduler.acquire([0, 1], Phase.DECODE)]
+        _ = [expert async for expert, _ in scene.scheduler.acquire([0, 1], Phase.DECODE)]
         assert sorted(await scene.get(2, 3)) == [2, 3]
 
 
@@ -170,4 +170,4 @@ async def test_what_was_used_before_the_call_came_is_not_kept(folder: Path, monk
         found = {expert: scene.use.read(expert).count for expert in (0, 1)}
         scene.take_up(0)
         scene.take_up(1)
-        assert [expert async for expert in scene.scheduler.acquire([2], Phase.DECODE, found)] == [2]
+        assert [expert async for expert, _ in scene.scheduler.acquire([2], Phase.DECODE, found)] == [2]

@@ -6,9 +6,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from tests.inference.lone import Lone
 from tests.system.stack import Stack
 from zipmoe.arena.arena import Arena
 from zipmoe.inference.experts import Experts
@@ -16,7 +18,6 @@ from zipmoe.inference.mixture import WalkedMixture
 from zipmoe.inference.model.decoder import Decoder
 from zipmoe.inference.model.families import decoder
 from zipmoe.inference.model.modes import arithmetic
-from zipmoe.inference.model.kv_cache import KVCache
 from zipmoe.inference.scheduler_client import SchedulerClient
 from zipmoe.inference.weights import load_dense
 from zipmoe.pack.reader import Pack
@@ -33,23 +34,29 @@ class LocalModel:
     model: Decoder
     experts: Experts
 
-    def prefill(self, tokens: Tensor, cache: KVCache, last: int = 1) -> Tensor:
-        """Compute thread: logits [last, vocabulary]."""
-        return self.model.forward(tokens, cache, WalkedMixture(self.experts, self.model.arithmetic, False), last)
+    def text(self, capacity: int) -> Lone:
+        """Room for a sequence of so many tokens."""
+        return Lone(self.model, capacity)
 
-    def decode(self, token: int, cache: KVCache) -> Tensor:
+    def mixture(self, tokens: int, decoding: bool) -> WalkedMixture:
+        return WalkedMixture(self.experts, self.model.arithmetic, np.full(tokens, decoding))
+
+    def prefill(self, tokens: Tensor, text: Lone, last: int = 1) -> Tensor:
+        """Compute thread: logits [last, vocabulary]."""
+        return text.forward(tokens, self.mixture(len(tokens), decoding=False), last)
+
+    def decode(self, token: int, text: Lone) -> Tensor:
         """Compute thread: logits [vocabulary]."""
         self.experts.use.advance()
-        mixture = WalkedMixture(self.experts, self.model.arithmetic, True)
-        return self.model.forward(torch.tensor([token]), cache, mixture)[0]
+        return text.forward(torch.tensor([token]), self.mixture(1, decoding=True))[0]
 
     def greedy(self, prompt: Tensor, count: int) -> tuple[list[int], list[Tensor]]:
         """Compute thread: `count` tokens and the logits that each was chosen from."""
-        cache = self.model.cache(len(prompt) + count)
-        seen = [self.prefill(prompt, cache)[-1]]
+        text = self.text(len(prompt) + count)
+        seen = [self.prefill(prompt, text)[-1]]
         tokens = [int(seen[-1].argmax())]
         while len(tokens) < count:
-            seen.append(self.decode(tokens[-1], cache))
+            seen.append(self.decode(tokens[-1], text))
             tokens.append(int(seen[-1].argmax()))
         return tokens, seen
 

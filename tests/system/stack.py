@@ -31,6 +31,7 @@ class Stack:
         resident: str = "auto",
         pools: str = "",
         forecast: int = 0,
+        kv_tokens: int = 8192,
     ) -> None:
         self.pack = pack
         self.places = Places.under(Path(tempfile.mkdtemp(prefix="zipmoe-", dir="/tmp")))
@@ -38,7 +39,10 @@ class Stack:
         self._options = {
             "expert_store": ["--pack", str(pack), "--arena-size", arena_size, "--resident", resident, "--workers", "2"],
             "scheduler": ["--pools", pools] if pools else [],
-            "inference": ["--pack", str(pack), "--mode", mode, "--threads", "2", "--forecast", str(forecast)],
+            "inference": [
+                *("--pack", str(pack), "--mode", mode, "--threads", "2"),
+                *("--forecast", str(forecast), "--kv-tokens", str(kv_tokens)),
+            ],
         }
 
     def __enter__(self) -> Self:

@@ -64,14 +64,14 @@ def prompt(length: int) -> torch.Tensor:
 async def test_reference_is_bit_identical_to_transformers(reference: LocalModel, theirs: Any) -> None:
     for length in LENGTHS:
         text, seen = prompt(length), DynamicCache()
-        cache = reference.model.cache(length + DECODED)
-        ours = await on_thread(reference.prefill, text, cache, last=length)
+        ourselves = reference.text(length + DECODED)
+        ours = await on_thread(reference.prefill, text, ourselves, last=length)
         with torch.inference_mode():
             expected = theirs(text[None], past_key_values=seen).logits[0]
         assert torch.equal(ours, expected), f"prompt of {length} tokens"
         for step in range(DECODED):
             token = int(expected[-1].argmax())
-            ours = await on_thread(reference.decode, token, cache)
+            ours = await on_thread(reference.decode, token, ourselves)
             with torch.inference_mode():
                 expected = theirs(torch.tensor([[token]]), past_key_values=seen).logits[0]
             assert torch.equal(ours, expected[0]), f"prompt of {length} tokens, decoded {step + 1}"
@@ -82,9 +82,12 @@ async def test_fast_writes_the_same_up_to_ties(reference: LocalModel, fast: Loca
     parted = places = 0
     for length in LENGTHS:
         text = prompt(length)
-        expected = await on_thread(reference.prefill, text, reference.model.cache(length), last=length)
-        found = await on_thread(fast.prefill, text, fast.model.cache(length), last=length)
-        best, chosen = expected.max(-1).values.float(), expected.gather(-1, found.argmax(-1, keepdim=True))[:, 0].float()
+        expected = await on_thread(reference.prefill, text, reference.text(length), last=length)
+        found = await on_thread(fast.prefill, text, fast.text(length), last=length)
+        best, chosen = (
+            expected.max(-1).values.float(),
+            expected.gather(-1, found.argmax(-1, keepdim=True))[:, 0].float(),
+        )
         parted += int((best - chosen > 2**-6 * best.abs()).sum())
         places += length
     assert parted <= MOST_PARTED * places

@@ -17,7 +17,6 @@ from tests.system.exact import Exact
 from tests.system.local_model import LocalModel, local_model, on_thread
 from tests.system.prompts import prompts
 from tests.system.stack import Stack
-from zipmoe.inference.mixture import WalkedMixture
 
 PROMPTS, WRITTEN = 50, 64
 TEXTS, LENGTH = 24, 128
@@ -69,8 +68,7 @@ async def errors(fast: LocalModel, reference: LocalModel, exact: Exact, tokenize
     found: list[tuple[Tensor, Tensor, Tensor]] = []
     for text in prompts(tokenizer, [LENGTH] * TEXTS, seed=2):
         truth = exact.logits(text)
-        cache = reference.model.cache(LENGTH)
-        theirs = (await on_thread(reference.prefill, text, cache, last=LENGTH)).double()
+        theirs = (await on_thread(reference.prefill, text, reference.text(LENGTH), last=LENGTH)).double()
         ours = (await on_thread(in_few_rows, fast, text)).double()
         best = truth.topk(2).indices
         gaps = [values.gather(1, best).diff(dim=1)[:, 0] for values in (theirs, truth)]
@@ -79,9 +77,8 @@ async def errors(fast: LocalModel, reference: LocalModel, exact: Exact, tokenize
 
 
 def in_few_rows(model: LocalModel, text: Tensor) -> Tensor:
-    cache = model.model.cache(len(text))
-    mixture = WalkedMixture(model.experts, model.model.arithmetic, False)
-    return torch.cat([model.model.forward(rows, cache, mixture, last=len(rows)) for rows in torch.split(text, ROWS)])
+    seen = model.text(len(text))
+    return torch.cat([model.prefill(rows, seen, last=len(rows)) for rows in torch.split(text, ROWS)])
 
 
 def _rms(difference: Tensor) -> Tensor:
@@ -138,6 +135,6 @@ async def test_text_is_references_up_to_ties(
 
 def along(model: LocalModel, prompt: Tensor, text: list[int]) -> list[int]:
     """Compute thread: what the model would write at each place of a text."""
-    cache = model.model.cache(len(prompt) + len(text))
-    chosen = [int(model.prefill(prompt, cache)[-1].argmax())]
-    return chosen + [int(model.decode(token, cache).argmax()) for token in text[:-1]]
+    seen = model.text(len(prompt) + len(text))
+    chosen = [int(model.prefill(prompt, seen)[-1].argmax())]
+    return chosen + [int(model.decode(token, seen).argmax()) for token in text[:-1]]

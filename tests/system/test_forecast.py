@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,9 @@ from tests.system.stack import Stack
 from zipmoe.client import Client
 from zipmoe.errors import ServiceRestarting
 from zipmoe.inference.mixture import WalkedMixture
-from zipmoe.inference.model.arithmetic import Integers, Rows, Shares
+from zipmoe.inference.model.arithmetic import Rows
 from zipmoe.inference.model.forecast import Expected
+from zipmoe.inference.model.mixture import Routed
 
 DEPTH, TOKENS, KILLS = 2, 24, 5
 
@@ -89,14 +90,14 @@ class Watched(WalkedMixture):
     """Notes what each layer of a step wanted, and what had been forecast for the next ones."""
 
     def __init__(self, local: LocalModel) -> None:
-        super().__init__(local.experts, local.model.arithmetic, decoding=True)
+        super().__init__(local.experts, local.model.arithmetic, np.ones(1, np.bool_))
         self.wanted: list[set[int]] = []
         self.forecast: list[Expected | None] = []
 
-    def __call__(self, layer: int, x: Rows, experts: Integers, weights: Shares, later: Expected | None = None) -> Rows:
-        self.wanted.append(set(experts[0].tolist()))
+    def __call__(self, layer: int, routed: Sequence[Routed], later: Expected | None = None) -> list[Rows]:
+        self.wanted.append(set(routed[0].experts[0].tolist()))
         self.forecast.append(later)
-        return super().__call__(layer, x, experts, weights, later)
+        return super().__call__(layer, routed, later)
 
     def recall(self, ahead: int) -> list[float]:
         """The share of each layer's experts that was forecast so many layers ahead."""
@@ -125,11 +126,11 @@ async def test_logits_are_the_same_bits(models: tuple[LocalModel, LocalModel], t
 
 def steps(local: LocalModel, text: list[int]) -> Watched:
     """Compute thread: TOKENS decode steps after a text."""
-    cache = local.model.cache(len(text) + TOKENS)
-    logits, watched = local.prefill(torch.tensor(text), cache), Watched(local)
+    seen = local.text(len(text) + TOKENS)
+    logits, watched = local.prefill(torch.tensor(text), seen), Watched(local)
     for _ in range(TOKENS):
         local.experts.use.advance()
-        logits = local.model.forward(logits[-1].argmax()[None], cache, watched)
+        logits = seen.forward(logits[-1].argmax()[None], watched)
     return watched
 
 

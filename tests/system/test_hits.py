@@ -62,7 +62,7 @@ async def test_a_call_says_what_its_walk_has_found(demo_pack: Path, monkeypatch:
 
     def heard(
         client: SchedulerClient, epoch: int, experts: int, numbers: Collection[int], prefill: bool, found: Counts
-    ) -> AsyncIterator[int]:
+    ) -> AsyncIterator[tuple[int, int]]:
         calls.append((set(numbers), dict(found)))
         return acquire(client, epoch, experts, numbers, prefill, found)
 
@@ -77,7 +77,7 @@ async def test_a_call_says_what_its_walk_has_found(demo_pack: Path, monkeypatch:
                 counts = {number: experts.use.read(number).count for number in wanted}
                 needed = {number % each: 1.0 for number in wanted}
                 calls.clear()
-                await on_thread(lambda walk: [len(some) for some in walk], experts.walk(layer, needed, decoding=True))
+                await on_thread(lambda walk: [len(some) for some in walk], experts.walk(layer, needed, needed))
                 if calls:
                     missing, found = calls[0]
                     assert missing.isdisjoint(found)

@@ -47,15 +47,15 @@ async def test_reference_logits_are_bit_identical_to_transformers(
     reference: LocalModel, transformers_model: Any, tokenizer: Tokenizer
 ) -> None:
     for prompt in prompts(tokenizer, LENGTHS):
-        cache = reference.model.cache(len(prompt) + DECODED)
+        text = reference.text(len(prompt) + DECODED)
         theirs = DynamicCache()
-        ours = await on_thread(reference.prefill, prompt, cache, last=len(prompt))
+        ours = await on_thread(reference.prefill, prompt, text, last=len(prompt))
         with torch.inference_mode():
             expected = transformers_model(prompt[None], past_key_values=theirs).logits[0]
         assert torch.equal(ours, expected), f"prompt of {len(prompt)} tokens"
         for step in range(DECODED):
             token = int(expected[-1].argmax())
-            ours = await on_thread(reference.decode, token, cache)
+            ours = await on_thread(reference.decode, token, text)
             with torch.inference_mode():
                 expected = transformers_model(torch.tensor([[token]]), past_key_values=theirs).logits[0]
             assert torch.equal(ours, expected[0]), f"prompt of {len(prompt)} tokens, decoded {step + 1}"

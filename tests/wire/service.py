@@ -32,6 +32,9 @@ class Echo(inference_pb2_grpc.InferenceServiceServicer):
             raise self.error
         return inference_pb2.GetModelResponse(family="echo")
 
+    async def GetLoad(self, request: inference_pb2.GetLoadRequest, context: Context) -> inference_pb2.GetLoadResponse:
+        raise NotImplementedError
+
     async def Tokenize(
         self, request: inference_pb2.TokenizeRequest, context: Context
     ) -> inference_pb2.TokenizeResponse:

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,6 +12,7 @@ from typing import Self
 import grpc
 
 from zipmoe.errors import ServiceRestarting, from_status
+from zipmoe.errors.retry import retry_after
 from zipmoe.v1 import inference_pb2, inference_pb2_grpc
 
 # A service that restarts is back within moments, and a caller would rather wait than fail.
@@ -26,7 +27,8 @@ def default_address() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a completion took. `expert_misses` of `expert_uses` found their expert absent from memory."""
+    """What a completion took. `expert_misses` of `expert_uses` found their expert absent from memory, and `bytes_read`
+    from disk were this request's part of bringing them in. `reused_tokens` of the prompt's had been computed before."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -36,16 +38,33 @@ class Usage:
     expert_uses: int
     expert_misses: int
     acquire_calls: int
+    bytes_read: int
+    reused_tokens: int
+
+    @property
+    def hit_rate(self) -> float:
+        """Of the uses of experts."""
+        return 1 - self.expert_misses / self.expert_uses if self.expert_uses else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Logprobs:
+    """Of a token that was written: the natural logarithm of its probability, and the likeliest tokens with theirs."""
+
+    logprob: float
+    likeliest: tuple[tuple[int, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A piece of a completion. The last one has `finish` ("end", "stop" or "length") and `usage`."""
+    """A piece of a completion. The last one has `finish` ("end", "stop" or "length") and `usage`. `logprobs`, if they
+    were asked for, are one a token."""
 
     text: str
     tokens: tuple[int, ...]
     finish: str | None
     usage: Usage | None
+    logprobs: tuple[Logprobs, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +111,23 @@ class Client:
         top_k: int | None = None,
         seed: int | None = None,
         stop: Sequence[str] = (),
-    ) -> AsyncIterator[Completion]:
+        logprobs: int | None = None,
+    ) -> AsyncGenerator[Completion, None]:
         """Continues a text, or tokens, piece by piece; leaving the loop cancels. Greedy unless a temperature is given.
+
+        With `logprobs`, each token comes with its own and those of so many likeliest in its place.
 
         Raises InvalidRequest, CacheExhausted, CorruptExpert or ServiceRestarting.
         """
         request = inference_pb2.GenerateRequest(
             sampling=inference_pb2.SamplingParams(
-                max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k, seed=seed, stop=stop
+                max_tokens=max_tokens,
+                temperature=temperature,
+                top_p=top_p,
+                top_k=top_k,
+                seed=seed,
+                stop=stop,
+                logprobs=logprobs,
             )
         )
         if isinstance(prompt, str):
@@ -143,14 +171,19 @@ def _our_errors() -> Iterator[None]:
     try:
         yield
     except grpc.aio.AioRpcError as error:
-        raise from_status(error.code().name, error.details() or error.code().name) from error
+        detail, after = error.details() or error.code().name, retry_after(error.trailing_metadata())
+        raise from_status(error.code().name, detail, after) from error
 
 
 def _completion(message: inference_pb2.GenerateResponse) -> Completion:
+    logprobs = tuple(
+        Logprobs(each.logprob, tuple((likely.token, likely.logprob) for likely in each.likeliest))
+        for each in message.logprobs
+    )
     if not message.finish:
-        return Completion(message.text, tuple(message.tokens), None, None)
+        return Completion(message.text, tuple(message.tokens), None, None, logprobs)
     finish = inference_pb2.FinishReason.Name(message.finish).removeprefix("FINISH_REASON_").lower()
-    return Completion(message.text, tuple(message.tokens), finish, _usage(message.usage))
+    return Completion(message.text, tuple(message.tokens), finish, _usage(message.usage), logprobs)
 
 
 def _usage(usage: inference_pb2.Usage) -> Usage:
@@ -163,4 +196,6 @@ def _usage(usage: inference_pb2.Usage) -> Usage:
         usage.expert_uses,
         usage.expert_misses,
         usage.acquire_calls,
+        usage.bytes_read,
+        usage.reused_tokens,
     )

@@ -39,6 +39,11 @@ class CacheExhausted(ZipMoEError):
 
     status = "RESOURCE_EXHAUSTED"
 
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        """`retry_after`: seconds after which asking again is worth it; None: it is not, unless something changes."""
+        super().__init__(message)
+        self.retry_after = retry_after
+
 
 class DiskFull(ZipMoEError):
     """The disk ran out, or would. What was written so far is kept and the same command goes on from there."""
@@ -68,10 +73,12 @@ class StaleEpoch(ZipMoEError):
     status = "ABORTED"
 
 
-def from_status(status: str, detail: str) -> ZipMoEError:
+def from_status(status: str, detail: str, retry_after: float | None = None) -> ZipMoEError:
     """The error that a status code stands for; the base class for codes that no service of ours gives on purpose."""
     if status == "DEADLINE_EXCEEDED":
         # Our deadlines are a caller's patience with a service that should have been there.
         return ServiceRestarting(detail)
-    kinds = (InvalidRequest, UnknownExpert, CacheExhausted, CorruptExpert, ServiceRestarting, StaleEpoch)
+    if status == CacheExhausted.status:
+        return CacheExhausted(detail, retry_after)
+    kinds = (InvalidRequest, UnknownExpert, CorruptExpert, ServiceRestarting, StaleEpoch)
     return next((kind for kind in kinds if kind.status == status), ZipMoEError)(detail)

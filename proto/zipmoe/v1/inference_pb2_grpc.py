@@ -50,6 +50,11 @@ class InferenceServiceStub:
                 request_serializer=zipmoe_dot_v1_dot_inference__pb2.GetModelRequest.SerializeToString,
                 response_deserializer=zipmoe_dot_v1_dot_inference__pb2.GetModelResponse.FromString,
                 _registered_method=True)
+        self.GetLoad = channel.unary_unary(
+                '/zipmoe.v1.InferenceService/GetLoad',
+                request_serializer=zipmoe_dot_v1_dot_inference__pb2.GetLoadRequest.SerializeToString,
+                response_deserializer=zipmoe_dot_v1_dot_inference__pb2.GetLoadResponse.FromString,
+                _registered_method=True)
 
 
 class InferenceServiceServicer:
@@ -57,10 +62,11 @@ class InferenceServiceServicer:
     """
 
     def Generate(self, request, context):
-        """Completes a prompt; one message or more a step, the last one carries `finish` and `usage`.
-        Cancelling, or going away, ends the work within one token.
+        """Completes a prompt; a message a token, the last one carries `finish` and `usage`.
+        Cancelling, going away or a deadline ends the work within one step.
         INVALID_ARGUMENT    the prompt is empty or longer than the context, or a parameter is out of range.
-        RESOURCE_EXHAUSTED  too many requests wait, or memory is too small: try later.
+        RESOURCE_EXHAUSTED  too many requests wait: try again after the delay of the google.rpc.RetryInfo in its details;
+        without one, memory is too small.
         DATA_LOSS           an expert on disk is damaged: verify the pack.
         UNAVAILABLE         a service was away for longer than a restart takes: ask again.
         """
@@ -83,6 +89,13 @@ class InferenceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetLoad(self, request, context):
+        """How busy it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_InferenceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -100,6 +113,11 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.GetModel,
                     request_deserializer=zipmoe_dot_v1_dot_inference__pb2.GetModelRequest.FromString,
                     response_serializer=zipmoe_dot_v1_dot_inference__pb2.GetModelResponse.SerializeToString,
+            ),
+            'GetLoad': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLoad,
+                    request_deserializer=zipmoe_dot_v1_dot_inference__pb2.GetLoadRequest.FromString,
+                    response_serializer=zipmoe_dot_v1_dot_inference__pb2.GetLoadResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -184,6 +202,33 @@ class InferenceService:
             '/zipmoe.v1.InferenceService/GetModel',
             zipmoe_dot_v1_dot_inference__pb2.GetModelRequest.SerializeToString,
             zipmoe_dot_v1_dot_inference__pb2.GetModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLoad(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/zipmoe.v1.InferenceService/GetLoad',
+            zipmoe_dot_v1_dot_inference__pb2.GetLoadRequest.SerializeToString,
+            zipmoe_dot_v1_dot_inference__pb2.GetLoadResponse.FromString,
             options,
             channel_credentials,
             insecure,

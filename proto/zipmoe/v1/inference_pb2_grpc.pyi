@@ -34,10 +34,11 @@ class InferenceServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> InferenceServiceAsyncStub: ...
     Generate: _grpc.UnaryStreamMultiCallable[_inference_pb2.GenerateRequest, _inference_pb2.GenerateResponse]
-    """Completes a prompt; one message or more a step, the last one carries `finish` and `usage`.
-    Cancelling, or going away, ends the work within one token.
+    """Completes a prompt; a message a token, the last one carries `finish` and `usage`.
+    Cancelling, going away or a deadline ends the work within one step.
       INVALID_ARGUMENT    the prompt is empty or longer than the context, or a parameter is out of range.
-      RESOURCE_EXHAUSTED  too many requests wait, or memory is too small: try later.
+      RESOURCE_EXHAUSTED  too many requests wait: try again after the delay of the google.rpc.RetryInfo in its details;
+                          without one, memory is too small.
       DATA_LOSS           an expert on disk is damaged: verify the pack.
       UNAVAILABLE         a service was away for longer than a restart takes: ask again.
     """
@@ -47,6 +48,8 @@ class InferenceServiceStub:
     """
     GetModel: _grpc.UnaryUnaryMultiCallable[_inference_pb2.GetModelRequest, _inference_pb2.GetModelResponse]
     """What is being served."""
+    GetLoad: _grpc.UnaryUnaryMultiCallable[_inference_pb2.GetLoadRequest, _inference_pb2.GetLoadResponse]
+    """How busy it is."""
 
 @_typing.type_check_only
 class InferenceServiceAsyncStub(InferenceServiceStub):
@@ -54,10 +57,11 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Generate: _aio.UnaryStreamMultiCallable[_inference_pb2.GenerateRequest, _inference_pb2.GenerateResponse]  # type: ignore[assignment]
-    """Completes a prompt; one message or more a step, the last one carries `finish` and `usage`.
-    Cancelling, or going away, ends the work within one token.
+    """Completes a prompt; a message a token, the last one carries `finish` and `usage`.
+    Cancelling, going away or a deadline ends the work within one step.
       INVALID_ARGUMENT    the prompt is empty or longer than the context, or a parameter is out of range.
-      RESOURCE_EXHAUSTED  too many requests wait, or memory is too small: try later.
+      RESOURCE_EXHAUSTED  too many requests wait: try again after the delay of the google.rpc.RetryInfo in its details;
+                          without one, memory is too small.
       DATA_LOSS           an expert on disk is damaged: verify the pack.
       UNAVAILABLE         a service was away for longer than a restart takes: ask again.
     """
@@ -67,6 +71,8 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     """
     GetModel: _aio.UnaryUnaryMultiCallable[_inference_pb2.GetModelRequest, _inference_pb2.GetModelResponse]  # type: ignore[assignment]
     """What is being served."""
+    GetLoad: _aio.UnaryUnaryMultiCallable[_inference_pb2.GetLoadRequest, _inference_pb2.GetLoadResponse]  # type: ignore[assignment]
+    """How busy it is."""
 
 class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     """Owns sequences: runs the model and streams what it writes."""
@@ -77,10 +83,11 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_pb2.GenerateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_inference_pb2.GenerateResponse], _abc.AsyncIterator[_inference_pb2.GenerateResponse]]:
-        """Completes a prompt; one message or more a step, the last one carries `finish` and `usage`.
-        Cancelling, or going away, ends the work within one token.
+        """Completes a prompt; a message a token, the last one carries `finish` and `usage`.
+        Cancelling, going away or a deadline ends the work within one step.
           INVALID_ARGUMENT    the prompt is empty or longer than the context, or a parameter is out of range.
-          RESOURCE_EXHAUSTED  too many requests wait, or memory is too small: try later.
+          RESOURCE_EXHAUSTED  too many requests wait: try again after the delay of the google.rpc.RetryInfo in its details;
+                              without one, memory is too small.
           DATA_LOSS           an expert on disk is damaged: verify the pack.
           UNAVAILABLE         a service was away for longer than a restart takes: ask again.
         """
@@ -102,5 +109,13 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_inference_pb2.GetModelResponse, _abc.Awaitable[_inference_pb2.GetModelResponse]]:
         """What is being served."""
+
+    @_abc_1.abstractmethod
+    def GetLoad(
+        self,
+        request: _inference_pb2.GetLoadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inference_pb2.GetLoadResponse, _abc.Awaitable[_inference_pb2.GetLoadResponse]]:
+        """How busy it is."""
 
 def add_InferenceServiceServicer_to_server(servicer: InferenceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

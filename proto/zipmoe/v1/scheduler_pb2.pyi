@@ -38,10 +38,12 @@ class FoundExpert(_message.Message):
     def __init__(self, expert: _Optional[_Union[_expert_pb2.ExpertId, _Mapping]] = ..., uses: _Optional[int] = ...) -> None: ...
 
 class AcquireExpertsResponse(_message.Message):
-    __slots__ = ("expert",)
+    __slots__ = ("expert", "bytes_read")
     EXPERT_FIELD_NUMBER: _ClassVar[int]
+    BYTES_READ_FIELD_NUMBER: _ClassVar[int]
     expert: _expert_pb2.ExpertId
-    def __init__(self, expert: _Optional[_Union[_expert_pb2.ExpertId, _Mapping]] = ...) -> None: ...
+    bytes_read: int
+    def __init__(self, expert: _Optional[_Union[_expert_pb2.ExpertId, _Mapping]] = ..., bytes_read: _Optional[int] = ...) -> None: ...
 
 class ForecastExpertsRequest(_message.Message):
     __slots__ = ("epoch", "phase", "layer", "experts", "demanding")

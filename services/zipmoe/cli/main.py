@@ -23,6 +23,23 @@ RunOption = Annotated[
 ResidentOption = Annotated[
     str, typer.Option(help="Experts in memory: pack3, pack4, bf16, or what is smallest (auto).", metavar="FORM")
 ]
+MemoryOption = Annotated[
+    str,
+    typer.Option(
+        envvar="ZIPMOE_MEMORY",
+        help="Memory for everything, all processes together: 6GiB, 800MB.",
+        show_default="a container's limit, or 80 % of what is free",
+    ),
+]
+KvTokensOption = Annotated[
+    int | None,
+    typer.Option(
+        envvar="ZIPMOE_KV_TOKENS",
+        help="Tokens that all sequences together may have in memory.",
+        min=1,
+        show_default="the context, at most 4096",
+    ),
+]
 PackArgument = Annotated[Path, typer.Argument(help="A packed model.", exists=True, file_okay=False)]
 
 
@@ -60,12 +77,15 @@ def verify(
 @cli.command()
 def up(
     packed: PackArgument,
+    memory: MemoryOption = "",
     arena_size: Annotated[
-        str,
+        str | None,
         typer.Option(
-            envvar="ZIPMOE_ARENA_SIZE", help="Memory for experts: 6GiB, 300MB, or a share of the experts in BF16."
+            envvar="ZIPMOE_ARENA_SIZE",
+            help="Instead, memory for experts alone: 6GiB, 300MB, or a share of the experts in BF16.",
+            show_default="what is left of the memory",
         ),
-    ] = "50%",
+    ] = None,
     resident: ResidentOption = "auto",
     mode: Annotated[
         str, typer.Option(help="fast, or reference: bit-identical to transformers' eager BF16.", metavar="MODE")
@@ -78,12 +98,15 @@ def up(
     forecast: Annotated[
         int | None, typer.Option(help="Layers ahead to read what will probably be wanted.", show_default="as planned")
     ] = None,
+    kv_tokens: KvTokensOption = None,
+    batch: Annotated[int, typer.Option(envvar="ZIPMOE_BATCH", help="Most requests that run at once.", min=1)] = 16,
     run: RunOption = None,
 ) -> None:
     """Start the three services, keep them running, stop them with Ctrl-C or SIGTERM."""
-    from zipmoe.cli.up import up
+    from zipmoe.cli.up import Ask, up
 
-    up(packed, arena_size, resident, mode, workers, threads, listen, forecast, run)
+    ask = Ask(packed, memory, arena_size, resident, mode, workers, threads, listen, forecast, kv_tokens, batch)
+    up(ask, run)
 
 
 @cli.command()
@@ -190,9 +213,9 @@ def simulate(
 @cli.command()
 def plan(
     packed: PackArgument,
-    memory: Annotated[str, typer.Option(help="For everything: 6GiB, 800MB.", show_default="80 % of what is free")] = "",
+    memory: MemoryOption = "",
     resident: ResidentOption = "auto",
-    tokens: Annotated[int, typer.Option(help="Of a sequence, to keep room for.", min=1)] = 2048,
+    kv_tokens: KvTokensOption = None,
     prompt: Annotated[int, typer.Option(help="Tokens of the prompt that TTFT is of.", min=1)] = 256,
 ) -> None:
     """Show what a packed model would need and how fast it would be, before anything is loaded.
@@ -202,7 +225,7 @@ def plan(
     """
     from zipmoe.cli.plan import plan
 
-    plan(packed, memory, resident, tokens, prompt)
+    plan(packed, memory, resident, kv_tokens, prompt)
 
 
 @cli.command()

@@ -7,14 +7,10 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from zipmoe.arena.layout import FEWEST_SLOTS, Header
-from zipmoe.cli.memory import available
-from zipmoe.cli.overhead import overhead
-from zipmoe.cli.planning import Planned, dense_bytes, dense_weights, planned, sequence_bytes
+from zipmoe.cli.allotment import Allotment, allot
+from zipmoe.cli.planning import Planned, dense_weights, planned
 from zipmoe.cli.profile import profile_with_progress
-from zipmoe.expert_store.size import FORMS, arena_header, plain_bytes
 from zipmoe.pack.reader import Pack
-from zipmoe.plan.budget import Budget
 from zipmoe.plan.lookahead import lookahead
 from zipmoe.plan.planner import plan as divide
 from zipmoe.plan.popularity import popularity
@@ -24,40 +20,32 @@ _GIB: Final = 1 << 30
 _MIB: Final = 1 << 20
 
 
-def plan(packed: Path, memory: str, resident: str, tokens: int, prompt: int) -> None:
+def plan(packed: Path, memory: str, resident: str, kv_tokens: int | None, prompt: int) -> None:
     console = Console()
     rates = profile_with_progress(packed).rates
     with Pack.open(packed) as pack:
         cores = os.cpu_count() or 1
-        headers = [arena_header(pack, "100%", form) for form in (FORMS if resident == "auto" else [resident])]
-        smallest = min(headers, key=lambda header: header.slot_bytes)
-        budget = Budget(
-            memory=plain_bytes(memory) if memory else available(),
-            processes=overhead(cores),
-            dense=dense_bytes(pack),
-            sequences=sequence_bytes(pack, tokens),
-            tables=smallest.slots_offset,
-        )
-        slots = budget.slots(FEWEST_SLOTS * smallest.slot_bytes)
+        allotment = allot(pack, memory, resident, cores, kv_tokens)
+        slots = allotment.slots
         found = planned(pack, rates, cores, cores, slots, resident)
-        console.print(_memory(pack, budget, smallest, tokens))
+        console.print(_memory(pack, allotment))
         console.print(_experts(found))
         console.print(_speed(pack, found, slots, prompt))
         console.print(_origin(found))
 
 
-def _memory(pack: Pack, budget: Budget, smallest: Header, tokens: int) -> Table:
-    shape = pack.geometry
+def _memory(pack: Pack, allotment: Allotment) -> Table:
+    shape, budget = pack.geometry, allotment.budget
     about = f"{pack.path} · {shape.family}, {shape.layers} layers of {shape.experts} experts, stored as {pack.codec}"
     table = Table(title=about, show_header=False, title_justify="left")
     table.add_column()
     table.add_column(justify="right")
     table.add_row("memory", _mib(budget.memory))
-    table.add_row("floor: the least that would do", _mib(budget.floor(FEWEST_SLOTS * smallest.slot_bytes)))
+    table.add_row("floor: the least that would do", _mib(allotment.floor))
     table.add_section()
     table.add_row("processes", _mib(budget.processes))
     table.add_row("weights that are no experts", _mib(budget.dense))
-    table.add_row(f"keys and values of {tokens} tokens", _mib(budget.sequences))
+    table.add_row(f"keys and values of {allotment.kv_tokens} tokens", _mib(budget.sequences))
     table.add_row("for experts", _mib(budget.memory - budget.fixed))
     return table
 

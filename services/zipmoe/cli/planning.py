@@ -77,9 +77,15 @@ def dense_weights(pack: Pack) -> int:
 
 
 def sequence_bytes(pack: Pack, tokens: int) -> int:
-    """Of the keys and values of one sequence."""
+    """Of keys and values, or of the latents that stand for them."""
     config, geometry = pack.config, pack.geometry
-    heads = int(config.get("num_attention_heads", 1))
-    kept = int(config.get("num_key_value_heads") or heads)
-    width = int(config.get("head_dim") or geometry.hidden // heads)
-    return 2 * 2 * int(config["num_hidden_layers"]) * kept * width * tokens
+    if rank := config.get("kv_lora_rank"):
+        row = int(rank) + int(config["qk_rope_head_dim"])
+    else:
+        heads = int(config.get("num_attention_heads", 1))
+        row = (
+            2
+            * int(config.get("num_key_value_heads") or heads)
+            * int(config.get("head_dim") or geometry.hidden // heads)
+        )
+    return 2 * int(config["num_hidden_layers"]) * row * tokens

@@ -13,7 +13,8 @@ from rich.table import Table
 
 from zipmoe.arena import arena
 from zipmoe.arena.layout import Header, whole
-from zipmoe.cli.planning import planned, record_file
+from zipmoe.cli.allotment import allot
+from zipmoe.cli.planning import planned, record_file, sequence_bytes
 from zipmoe.cli.profile import profile_with_progress
 from zipmoe.cli.supervisor import Command, GaveUp, supervise
 from zipmoe.errors import ZipMoEError
@@ -25,34 +26,42 @@ from zipmoe.wire.instance import only_instance
 from zipmoe.wire.places import Places, default_run
 
 
-def up(
-    packed: Path,
-    arena_size: str,
-    resident: str,
-    mode: str,
-    workers: int | None,
-    threads: int | None,
-    listen: str | None,
-    forecast: int | None,
-    run: Path | None,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a person has asked for; None and empty: as is best. `arena_size` instead of `memory`, if it is given."""
+
+    packed: Path
+    memory: str
+    arena_size: str | None
+    resident: str
+    mode: str
+    workers: int | None
+    threads: int | None
+    listen: str | None
+    forecast: int | None
+    kv_tokens: int | None
+    batch: int
+
+
+def up(ask: Ask, run: Path | None) -> None:
     places = Places.under(run or default_run())
     console = Console(stderr=True)
     with only_instance(f"unix:{places.run}/up.sock"):
-        start = _start(packed, arena_size, resident, workers, threads, console)
+        start = _start(ask, console)
         console.print(start.table)
         where = ("--run", str(places.run), "--arena", str(places.arena))
         size = ("--arena-size", start.size, "--resident", start.form)
         commands = (
-            _service("expert_store", "--pack", packed, *size, "--workers", workers, *where),
+            _service("expert_store", "--pack", ask.packed, *size, "--workers", ask.workers, *where),
             _service("scheduler", "--pools", start.pools, *where),
             _service(
-                *("inference", "--pack", packed, "--mode", mode, "--threads", threads, "--listen", listen),
-                *("--record", start.record, "--forecast", start.forecast if forecast is None else forecast, *where),
+                *("inference", "--pack", ask.packed, "--mode", ask.mode, "--threads", ask.threads),
+                *("--listen", ask.listen, "--record", start.record, "--batch", ask.batch),
+                *("--kv-tokens", start.kv_tokens, "--forecast", start.forecast, *where),
             ),
         )
         try:
-            asyncio.run(_until_told(commands, places, console, listen or places.inference))
+            asyncio.run(_until_told(commands, places, console, ask.listen or places.inference))
         except GaveUp as error:
             raise ZipMoEError(f"the {error} cannot run, it says why above") from None
 
@@ -93,25 +102,27 @@ class Start:
     pools: str | None
     record: Path
     forecast: int
+    kv_tokens: int
     table: Table
 
 
-def _start(
-    packed: Path, arena_size: str, resident: str, workers: int | None, threads: int | None, console: Console
-) -> Start:
+def _start(ask: Ask, console: Console) -> Start:
     """As planned for this device. Raises what is wrong with the pack or the size."""
-    with Pack.open(packed) as pack:
-        header = arena_header(pack, arena_size, resident)
-    found, cores = None, os.cpu_count() or 1
+    cores = os.cpu_count() or 1
+    workers, threads = ask.workers or cores, ask.threads or cores
+    with Pack.open(ask.packed) as pack:
+        allotment = allot(pack, ask.memory, ask.resident, workers, ask.kv_tokens)
+        arena_size = ask.arena_size or str(allotment.arena)
+        header = arena_header(pack, arena_size, ask.resident)
+    found = None
     try:
-        rates = profile_with_progress(packed).rates
-        with Pack.open(packed) as pack:
-            room = header.size - header.slots_offset
-            found = planned(pack, rates, workers or cores, threads or cores, room, resident)
+        rates = profile_with_progress(ask.packed).rates
+        with Pack.open(ask.packed) as pack:
+            found = planned(pack, rates, workers, threads, header.size - header.slots_offset, ask.resident)
     except ZipMoEError as error:
         console.print(f"not planned, memory is divided as usual: {error}")
     size, pools = arena_size, None
-    with Pack.open(packed) as pack:
+    with Pack.open(ask.packed) as pack:
         if found is not None and found.header.form != header.form:
             size = str(header.size)
             header = arena_header(pack, size, found.header.form)
@@ -120,9 +131,15 @@ def _start(
             pools = found.found.pools
         record = record_file(pack)
         table = _table(pack, header, Pools(*(pool.slots for pool in partition.pools)) if pools is None else pools)
+        kept = sequence_bytes(pack, allotment.kv_tokens)
+    table.add_row("keys and values", f"{kept / 2**20:.1f} MiB: {allotment.kv_tokens} tokens")
+    if ask.arena_size is None:
+        table.add_row("memory", f"{allotment.budget.memory / 2**20:.1f} MiB; {allotment.floor / 2**20:.1f} would do")
     layers = 0 if found is None else lookahead(found.found, found.model, found.device)
+    layers = layers if ask.forecast is None else ask.forecast
     table.add_row("forecasts", f"{layers} layer{'s' * (layers > 1)} ahead" if layers else "off")
-    return Start(size, header.form, ",".join(map(str, pools.slots)) if pools else None, record, layers, table)
+    slots = ",".join(map(str, pools.slots)) if pools else None
+    return Start(size, header.form, slots, record, layers, allotment.kv_tokens, table)
 
 
 def _table(pack: Pack, header: Header, pools: Pools) -> Table:

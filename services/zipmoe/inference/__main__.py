@@ -1,6 +1,7 @@
 """python -m zipmoe.inference --pack MODEL.zipmoe"""
 
 import argparse
+import asyncio
 import logging
 import os
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from zipmoe.inference.engine import Engine
 from zipmoe.inference.experts import Experts
 from zipmoe.inference.model.decoder import Decoder
 from zipmoe.inference.model.families import decoder
+from zipmoe.inference.model.kv_cache import pages_for
 from zipmoe.inference.model.modes import arithmetic
 from zipmoe.inference.scheduler_client import SchedulerClient
 from zipmoe.inference.service import InferenceService
@@ -42,6 +44,8 @@ class InferenceConfig:
     mode: str
     threads: int
     forecast: int
+    batch: int
+    kv_tokens: int
     record: Path | None
 
     @classmethod
@@ -69,6 +73,20 @@ class InferenceConfig:
             help="for how many layers ahead experts are read that will probably be wanted, 0: none [%(default)s]",
         )
         parser.add_argument(
+            "--batch",
+            type=positive,
+            default=os.environ.get("ZIPMOE_BATCH", "16"),
+            metavar="N",
+            help="most sequences that run at once [%(default)s]",
+        )
+        parser.add_argument(
+            "--kv-tokens",
+            type=positive,
+            default=os.environ.get("ZIPMOE_KV_TOKENS", "8192"),
+            metavar="TOKENS",
+            help="memory for keys and values: tokens that all sequences together may have [%(default)s]",
+        )
+        parser.add_argument(
             "--listen", metavar="ADDRESS", default=os.environ.get("ZIPMOE_LISTEN"), help="host:port [a socket in --run]"
         )
         parser.add_argument(
@@ -83,13 +101,27 @@ class InferenceConfig:
         where = places.from_arguments(arguments)
         address = arguments.listen or where.inference
         return cls(
-            arguments.pack, where, address, arguments.mode, arguments.threads, arguments.forecast, arguments.record
+            arguments.pack,
+            where,
+            address,
+            arguments.mode,
+            arguments.threads,
+            arguments.forecast,
+            arguments.batch,
+            arguments.kv_tokens,
+            arguments.record,
         )
 
 
 def layers(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} (or ZIPMOE_FORECAST) must be a number of layers, 0 or more")
+    return int(text)
+
+
+def positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number, 1 or more")
     return int(text)
 
 
@@ -102,11 +134,13 @@ async def serve(config: InferenceConfig) -> None:
             client = SchedulerClient(channel)
             arena = attach(await client.arena(), pack)
             experts, record = Experts(arena, pack.geometry.hidden, client), recorded(config.record, pack, model)
-            engine = Engine(model, experts, tokenizer, end_tokens(pack.config), record)
+            pages = pages_for(config.kv_tokens)
+            engine = Engine(model, experts, tokenizer, end_tokens(pack.config), pages, config.batch, record)
             service = InferenceService(engine, pack.geometry.family, pack.fingerprint)
             register = partial(inference_pb2_grpc.add_InferenceServiceServicer_to_server, service)
-            async with serving(config.address, register):
-                await engine.fatal
+            async with engine.running() as steps, serving(config.address, register):
+                await asyncio.wait([steps])
+                steps.result()
 
 
 def attach(path: Path, pack: Pack) -> Arena:

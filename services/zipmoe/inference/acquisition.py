@@ -5,25 +5,36 @@ import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from queue import SimpleQueue
+from typing import TypeAlias
 
 from zipmoe.errors import ServiceRestarting, ZipMoEError
 from zipmoe.inference.scheduler_client import SchedulerClient
 from zipmoe.wire.channel import PATIENCE_SECONDS
+
+# An expert and the bytes that were read for it, or what came instead.
+Arrived: TypeAlias = "SimpleQueue[tuple[int, int] | BaseException]"
 
 
 class Acquisition:
     """Experts on their way to the compute thread. If the scheduler restarts, asks the new one for what is missing."""
 
     def __init__(
-        self, client: SchedulerClient, loop: asyncio.AbstractEventLoop, epoch: int, experts: int, prefill: bool
+        self,
+        client: SchedulerClient,
+        loop: asyncio.AbstractEventLoop,
+        epoch: int,
+        experts: int,
+        prefill: bool,
+        arrived: Arrived,
     ) -> None:
+        """Experts, or what came instead, are put into `arrived`, which several may share."""
         self.calls = 0
         self._client = client
         self._loop = loop
         self._epoch = epoch
         self._experts = experts
         self._prefill = prefill
-        self._arrived: SimpleQueue[int | BaseException] = SimpleQueue()
+        self._arrived = arrived
         self._task: Future[None] | None = None
 
     def begin(self, numbers: Iterable[int], found: Mapping[int, int]) -> None:
@@ -37,17 +48,6 @@ class Acquisition:
         if self._task is not None:
             self._task.cancel()
 
-    def next(self) -> int:
-        """Compute thread: waits for one of them. Raises what came instead."""
-        arrived = self._arrived.get()
-        if isinstance(arrived, BaseException):
-            raise arrived
-        return arrived
-
-    def interrupt(self, error: BaseException) -> None:
-        """Event loop: the compute thread gets this error instead of an expert."""
-        self._arrived.put(error)
-
     async def _bring(self, missing: dict[int, None], found: Mapping[int, int]) -> None:
         patience_ends = time.monotonic() + PATIENCE_SECONDS
         try:
@@ -56,9 +56,9 @@ class Acquisition:
                     await self._client.until_reachable()
                     self.calls += 1
                     acquiring = self._client.acquire(self._epoch, self._experts, missing, self._prefill, found)
-                    async for number in acquiring:
+                    async for number, size in acquiring:
                         del missing[number]
-                        self._arrived.put(number)
+                        self._arrived.put((number, size))
                         patience_ends = time.monotonic() + PATIENCE_SECONDS
                 except ServiceRestarting:
                     if time.monotonic() > patience_ends:

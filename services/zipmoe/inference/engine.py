@@ -1,34 +1,38 @@
-"""Engine: runs sequences, one after the other in the order of their arrival, a step at a time.
+"""Engine: runs sequences together, a step after the other, for as long as somebody waits for one.
 
-A step (a chunk of a prompt, or one token) runs on the compute thread while the event loop stays free; a request that
-is cancelled ends before the next expert. It knows tokens and text; the doors know messages.
+    generate() ─▶ batch.add ─▶ batch.step ─▶ _compute, on the compute thread ─▶ sequence.tell ─▶ generate()
+                                  ▲                                                    │
+                                  └────────────────────────────────────────────────────┘
+
+A step runs on the compute thread while the event loop stays free. Between two, requests join and leave; if nobody in a
+step is waited for any more, it ends before its next expert. It knows tokens and text; the doors know messages.
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from functools import partial
-from time import monotonic
-from typing import Final, ParamSpec
+from contextlib import asynccontextmanager
 
-import torch
+import numpy as np
 from tokenizers import Tokenizer
-from torch import Tensor
 
-from zipmoe.errors import CacheExhausted, InvalidRequest, ServiceRestarting, StaleEpoch
-from zipmoe.inference.experts import Experts
+from zipmoe.errors import InvalidRequest, ServiceRestarting, StaleEpoch, ZipMoEError
+from zipmoe.inference import sequence as sequences
+from zipmoe.inference.batch import Batch, Part
+from zipmoe.inference.experts import Experts, Interrupted
 from zipmoe.inference.mixture import WalkedMixture
 from zipmoe.inference.model.decoder import Decoder
-from zipmoe.inference.sampling import Sampling, sample
-from zipmoe.inference.sequence import Delta, Sequence
+from zipmoe.inference.model.kv_cache import PAGE
+from zipmoe.inference.pages import Pages
+from zipmoe.inference.sampling import Sampled, Sampling, sample
+from zipmoe.inference.sequence import Delta
+from zipmoe.inference.tally import Counters, Tally
 from zipmoe.inference.text import TextStream
 from zipmoe.routing.record import Record
 
-MOST_WAITING: Final = 64
-
-P = ParamSpec("P")
+log = logging.getLogger(__name__)
 
 
 class Engine:
@@ -38,44 +42,61 @@ class Engine:
         experts: Experts,
         tokenizer: Tokenizer,
         end_tokens: frozenset[int],
+        pages: int,
+        most_running: int,
         record: Record | None = None,
     ) -> None:
-        """With a `record`, the routing of every token that is decoded is written down."""
+        """At most `most_running` sequences at once, whose keys and values have so many `pages`. With a `record`, the
+        routing of what is decoded is written down."""
         self.model = model
         self.tokenizer = tokenizer
-        # Settled when the arena was made anew: this process cannot go on.
-        self.fatal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.batch = Batch(Pages(pages), most_running, model.arithmetic.divides)
+        # That went through the model.
+        self.steps = self.tokens = 0
         self._experts = experts
         self._end_tokens = end_tokens
         self._record = record
-        self._turn = asyncio.Lock()
-        self._waiting = 0
-        self._compute = ThreadPoolExecutor(1, "compute")
+        self._cache = model.cache(pages)
+        self._wanted = asyncio.Event()
+        # Those in the step that is being computed.
+        self._present: Sequence[Part] = ()
+        self._compute_thread = ThreadPoolExecutor(1, "compute")
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["asyncio.Task[None]"]:
+        """Takes steps until the body ends. The task ends only with what makes it senseless to go on."""
+        task = asyncio.get_running_loop().create_task(self._run())
+        try:
+            yield task
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
 
     async def generate(self, prompt: list[int], sampling: Sampling) -> AsyncGenerator[Delta, None]:
-        """Continues a prompt. Closing it ends the work before the next expert.
+        """Continues a prompt. Closing it ends the work within a step.
 
         Raises InvalidRequest for a prompt that is empty, too long or has foreign tokens, CacheExhausted if too many
         wait, and what a walk over the experts raises.
         """
-        sequence = self._admit(prompt, sampling)
-        self._waiting += 1
+        sequence = self._admitted(prompt, sampling)
+        self.batch.add(sequence)
+        self._wanted.set()
         try:
-            await self._turn.acquire()
+            while True:
+                told = await sequence.told.get()
+                if isinstance(told, ZipMoEError):
+                    raise told
+                yield told
+                if told.finish is not None:
+                    return
         finally:
-            self._waiting -= 1
-        try:
-            sequence.started, before = monotonic(), self._experts.counters
-            token = await self._on_compute_thread(self._prefill, sequence)
-            while (delta := sequence.append(token)).finish is None:
-                yield delta
-                token = await self._on_compute_thread(self._decode, sequence, token)
-            yield replace(delta, usage=sequence.usage(self._experts.counters - before))
-        finally:
-            self._turn.release()
+            sequence.over = True
+            self._wanted.set()
+            if self._present and all(part.sequence.over for part in self._present):
+                self._experts.interrupt()
 
-    def _admit(self, prompt: list[int], sampling: Sampling) -> Sequence:
-        config = self.model.config
+    def _admitted(self, prompt: list[int], sampling: Sampling) -> sequences.Sequence:
+        config, pages = self.model.config, self.batch.pages.count
         if not prompt:
             raise InvalidRequest("the prompt is empty: give at least one token")
         if max(prompt) >= config.vocabulary:
@@ -85,46 +106,93 @@ class Engine:
             raise InvalidRequest(
                 f"the prompt has {len(prompt)} tokens, the context {config.context}, one is to be written: shorten it"
             )
-        if self._waiting >= MOST_WAITING:
-            raise CacheExhausted(f"{self._waiting} requests wait already: try later")
-        room = min(room, sampling.max_tokens or room)
+        # The last token written is never computed with.
+        fitting = pages * PAGE - len(prompt) + 1
+        if fitting < 1:
+            raise InvalidRequest(
+                f"the prompt has {len(prompt)} tokens, and there is memory for keys and values of {pages * PAGE}: "
+                "shorten it, or start with more (--kv-tokens)"
+            )
+        room = min(room, fitting, sampling.max_tokens or room)
         text = TextStream(self.tokenizer, sampling.stop)
-        return Sequence(prompt, sampling, room, self._end_tokens, text, sampling.generator())
+        return sequences.Sequence(list(prompt), sampling, room, self._end_tokens, text, sampling.generator())
 
-    # -- on the compute thread
+    # -- steps
 
-    def _prefill(self, sequence: Sequence) -> int:
-        sequence.cache = self.model.cache(len(sequence.prompt) + sequence.room)
-        mixture = WalkedMixture(self._experts, self.model.arithmetic, decoding=False)
-        prompt, chunk = torch.tensor(sequence.prompt), self.model.arithmetic.chunk or len(sequence.prompt)
-        for start in range(0, len(prompt), chunk):
-            logits = self.model.forward(prompt[start : start + chunk], sequence.cache, mixture)
-        return self._sample(logits, sequence)
+    async def _run(self) -> None:
+        try:
+            while True:
+                self._wanted.clear()
+                parts = self.batch.step()
+                if parts:
+                    await self._step(parts)
+                else:
+                    await self._wanted.wait()
+        finally:
+            for sequence in (*self.batch.running, *self.batch.waiting):
+                if not sequence.over:
+                    sequence.fail(ServiceRestarting("the inference service stops, or starts anew: ask again"))
 
-    def _decode(self, sequence: Sequence, token: int) -> int:
-        assert sequence.cache is not None
-        self._experts.use.advance()
-        mixture = WalkedMixture(self._experts, self.model.arithmetic, decoding=True, record=self._record)
-        logits = self.model.forward(torch.tensor([token]), sequence.cache, mixture)
-        if self._record is not None:
-            self._record.advance()
-        return self._sample(logits, sequence)
+    async def _step(self, parts: Sequence[Part]) -> None:
+        """What goes wrong is told those whom it concerns. Raises StaleEpoch, after which this process cannot go on."""
+        try:
+            sampled, counters = await self._on_compute_thread(parts)
+        except Interrupted:
+            return
+        except StaleEpoch:
+            raise
+        except ServiceRestarting as error:
+            _fail(parts, error)
+        except ZipMoEError as error:
+            if len(parts) == 1:
+                _fail(parts, error)
+            # An expert that cannot be had is the matter of those who want it.
+            for part in parts if len(parts) > 1 else ():
+                if not part.sequence.over:
+                    await self._step([part])
+        else:
+            self.batch.advance(parts)
+            self.steps += 1
+            self.tokens += sum(len(part.span.tokens) for part in parts)
+            for part, token, counted in zip(parts, sampled, counters, strict=True):
+                part.sequence.counters += counted
+                if token is not None and not part.sequence.over:
+                    part.sequence.tell(token)
 
-    def _sample(self, logits: Tensor, sequence: Sequence) -> int:
-        return sample(logits[-1], sequence.sampling, sequence.generator)
-
-    async def _on_compute_thread(self, step: Callable[P, int], *arguments: P.args, **named: P.kwargs) -> int:
+    async def _on_compute_thread(self, parts: Sequence[Part]) -> tuple[list[Sampled | None], list[Counters]]:
         self._experts.resume()
-        future = asyncio.get_running_loop().run_in_executor(self._compute, partial(step, *arguments, **named))
+        self._present = parts
+        future = asyncio.get_running_loop().run_in_executor(self._compute_thread, self._compute, parts)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
-            # The thread must be free before the next sequence has its turn; it ends before its next expert.
+            # The thread must be free before this process ends; it ends before its next expert.
             self._experts.interrupt()
             with contextlib.suppress(Exception):
                 await future
             raise
-        except StaleEpoch as error:
-            if not self.fatal.done():
-                self.fatal.set_exception(error)
-            raise ServiceRestarting(f"inference attaches anew: {error}") from error
+        finally:
+            self._present = ()
+
+    def _compute(self, parts: Sequence[Part]) -> tuple[list[Sampled | None], list[Counters]]:
+        """Compute thread: the next token of each, and what it took; None where the prompt goes on."""
+        lengths, calls = [len(part.span.tokens) for part in parts], self._experts.calls
+        decoding = np.repeat([part.decoding for part in parts], lengths)
+        tally, record = Tally(lengths), self._record if decoding.any() else None
+        if decoding.any():
+            self._experts.use.advance()
+        mixture = WalkedMixture(self._experts, self.model.arithmetic, decoding, tally, record)
+        logits = self.model.forward([part.span for part in parts], self._cache, mixture)
+        if record is not None:
+            record.advance()
+        sampled = [
+            sample(rows[-1], part.sequence.sampling, part.sequence.generator) if part.span.last else None
+            for part, rows in zip(parts, logits, strict=True)
+        ]
+        return sampled, tally.counters(self._experts.calls - calls)
+
+
+def _fail(parts: Sequence[Part], error: ZipMoEError) -> None:
+    for part in parts:
+        if not part.sequence.over:
+            part.sequence.fail(error)

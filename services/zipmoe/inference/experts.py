@@ -10,9 +10,9 @@ Everything here runs on the compute thread, except `resume` and `interrupt`.
 
 import asyncio
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, Self
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from queue import SimpleQueue
+from typing import Final
 
 import torch
 
@@ -22,7 +22,7 @@ from zipmoe.arena.layout import Part
 from zipmoe.arena.leases import Leases
 from zipmoe.arena.use import UseTable
 from zipmoe.errors import ServiceRestarting
-from zipmoe.inference.acquisition import Acquisition
+from zipmoe.inference.acquisition import Acquisition, Arrived
 from zipmoe.inference.foresight import Foresight
 from zipmoe.inference.model.weight import ExpertWeights, PackedExpert, PlainExpert
 from zipmoe.inference.scheduler_client import Forecast, SchedulerClient
@@ -39,24 +39,15 @@ class Interrupted(ServiceRestarting):
     """Nobody wants the result of this step any more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Counters:
-    """Uses of experts, how many found theirs absent, and calls made to the scheduler."""
-
-    uses: int = 0
-    misses: int = 0
-    calls: int = 0
-
-    def __sub__(self, before: Self) -> "Counters":
-        return Counters(self.uses - before.uses, self.misses - before.misses, self.calls - before.calls)
-
-
 class Experts:
     def __init__(self, arena: Arena, hidden: int, client: SchedulerClient) -> None:
         """To be made on the event loop that the client's calls shall run on."""
         header = arena.header
         self.header = header
-        self._uses = self._misses = self._calls = 0
+        # Calls made to the scheduler.
+        self.calls = 0
+        # The last walk's: by expert of its layer that was absent, the bytes read for it.
+        self.read: dict[int, int] = {}
         self.use = UseTable(arena.writable(header.use_offset, header.use_bytes), header, start=header.use_offset)
         self._directory = Directory(arena.memory, header)
         self._leases = Leases(arena.path)
@@ -66,14 +57,11 @@ class Experts:
         self._loop = asyncio.get_running_loop()
         # By expert: the generation of the record they were made for, and the weights.
         self._views: dict[int, tuple[int, ExpertWeights]] = {}
-        self._acquisition: Acquisition | None = None
+        self._acquisitions: list[Acquisition] = []
+        self._arrived: Arrived = SimpleQueue()
         self._foresight = Foresight(client, self._loop)
         self._expected: list[int] = []
         self._interrupted = False
-
-    @property
-    def counters(self) -> Counters:
-        return Counters(self._uses, self._misses, self._calls)
 
     def resume(self) -> None:
         """Event loop, while the compute thread is idle: walks may go on."""
@@ -82,8 +70,7 @@ class Experts:
     def interrupt(self) -> None:
         """Event loop: walks end with Interrupted before their next expert, until `resume`."""
         self._interrupted = True
-        if self._acquisition is not None:
-            self._acquisition.interrupt(Interrupted("the request was cancelled"))
+        self._arrived.put(Interrupted("the request was cancelled"))
 
     def expect(self, layer: int, later: Sequence[Sequence[int]]) -> None:
         """The next layers, nearest first, will probably want these: the walk over this layer names those that are
@@ -92,28 +79,29 @@ class Experts:
         numbers = [first + ahead * self.header.experts + each for ahead, wanted in enumerate(later) for each in wanted]
         self._expected = [number for number in numbers if not ready(number)]
 
-    def walk(self, layer: int, needed: Mapping[int, float], decoding: bool) -> Iterator[Sequence[Found]]:
+    def walk(self, layer: int, needed: Mapping[int, float], decoded: Collection[int]) -> Iterator[Sequence[Found]]:
         """Yields every needed expert of the layer with its weights, a few at a time, in the order in which they can be
         had.
 
-        `needed` has the gate weight that the step's tokens give each expert, most wanted first. The weights are valid
-        until the next ones are asked for. Raises CorruptExpert, CacheExhausted or ServiceRestarting; Interrupted if
-        told.
+        `needed` has the gate weight that the step's tokens give each expert, most wanted first; those `decoded` are
+        wanted by a token that is decoded, the others by prompts alone. The weights are valid until the next ones are
+        asked for. Raises CorruptExpert, CacheExhausted or ServiceRestarting; Interrupted if told.
         """
         first = layer * self.header.experts
         numbers = {first + expert: weight for expert, weight in needed.items()}
+        prefilled = frozenset(first + expert for expert in needed if expert not in decoded)
         here, missing = list[int](), list[int]()
         for number in numbers:
             (here if self._directory.ready(number) else missing).append(number)
-        self._uses += len(numbers)
+        self.read = {}
         while here or missing:
             if missing:
-                self._acquire(missing, here, decoding)
+                self._acquire(missing, here, prefilled)
             if self._expected:
-                self._forecast(layer, decoding, bool(missing))
+                self._forecast(layer, bool(decoded), bool(missing))
             try:
                 gone = []
-                for together in self._ready(here, len(missing)):
+                for together in self._ready(first, here, len(missing)):
                     leased, found = list[int](), list[Found]()
                     try:
                         for number in together:
@@ -122,28 +110,30 @@ class Experts:
                                 continue
                             leased.append(number)
                             found.append((number - first, weights))
-                        if decoding:
-                            self.use.decoded(leased)
-                        else:
-                            self.use.prefilled({number: numbers[number] for number in leased})
+                        self.use.decoded([number for number in leased if number not in prefilled])
+                        self.use.prefilled({number: numbers[number] for number in leased if number in prefilled})
                         if found:
                             yield found
                     finally:
                         for number in leased:
                             self._leases.release(number)
             finally:
-                self._end_acquisition()
+                self._end_acquisitions()
             # A few were evicted between the look, or the grant, and the lease.
             here, missing = [], gone
 
-    def _ready(self, here: list[int], arriving: int) -> Iterator[list[int]]:
+    def _ready(self, first: int, here: list[int], arriving: int) -> Iterator[list[int]]:
         for start in range(0, len(here), MOST_TOGETHER):
             self._check_interrupted()
             yield here[start : start + MOST_TOGETHER]
         for _ in range(arriving):
             self._check_interrupted()
-            assert self._acquisition is not None
-            yield [self._acquisition.next()]
+            arrived = self._arrived.get()
+            if isinstance(arrived, BaseException):
+                raise arrived
+            number, size = arrived
+            self.read[number - first] = self.read.get(number - first, 0) + size
+            yield [number]
 
     def _lease(self, number: int) -> ExpertWeights | None:
         """The expert's weights under a lease, or None (and no lease) if it is absent or being changed."""
@@ -177,23 +167,27 @@ class Experts:
         gate_up, down = words.tensor_split([2 * inner * hidden])
         return PlainExpert(gate_up.view(2 * inner, hidden), down.view(hidden, inner))
 
-    def _acquire(self, missing: list[int], here: list[int], decoding: bool) -> None:
-        self._misses += len(missing)
-        self._acquisition = Acquisition(
-            self._client, self._loop, self.header.epoch, self.header.experts, prefill=not decoding
-        )
-        self._acquisition.begin(missing, {number: self.use.read(number).count for number in here})
+    def _acquire(self, missing: list[int], here: list[int], prefilled: Collection[int]) -> None:
+        self._arrived, header = SimpleQueue(), self.header
+        # In the first call, for what a prompt alone wants is in less of a hurry.
+        found = {number: self.use.read(number).count for number in here}
+        for prefill in (False, True):
+            if numbers := [number for number in missing if (number in prefilled) is prefill]:
+                each = Acquisition(self._client, self._loop, header.epoch, header.experts, prefill, self._arrived)
+                each.begin(numbers, found)
+                self._acquisitions.append(each)
+                found = {}
 
     def _forecast(self, layer: int, decoding: bool, demanding: bool) -> None:
         numbers, self._expected = tuple(self._expected), []
         header = self.header
         self._foresight.tell(Forecast(header.epoch, header.experts, layer, numbers, not decoding, demanding))
 
-    def _end_acquisition(self) -> None:
-        if self._acquisition is not None:
-            self._acquisition.end()
-            self._calls += self._acquisition.calls
-            self._acquisition = None
+    def _end_acquisitions(self) -> None:
+        for each in self._acquisitions:
+            each.end()
+            self.calls += each.calls
+        self._acquisitions = []
 
     def _check_interrupted(self) -> None:
         if self._interrupted:

@@ -1,13 +1,17 @@
 """Mixture: a layer's experts applied to a step's tokens, each expert walked to once for all of its tokens."""
 
+from collections.abc import Sequence
 from itertools import compress
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from zipmoe.inference.experts import Experts
 from zipmoe.inference.model.arithmetic import Arithmetic, Integers, Rows, Shares
 from zipmoe.inference.model.forecast import Expected
+from zipmoe.inference.model.mixture import Routed
+from zipmoe.inference.tally import Tally
 from zipmoe.routing.record import Record
 
 # Tokens of a prompt that must be expected to want an expert. It is read if any of them does, and two seldom both err:
@@ -16,32 +20,68 @@ FEWEST_TOKENS: Final = 2
 
 
 class WalkedMixture:
-    """Calls are the model's `Mixture`: (layer, x [T, H], experts [T, k], gate weights [T, k], what the next layers will
-    probably want) -> [T, H]."""
+    """Calls are the model's `Mixture`."""
 
-    def __init__(self, experts: Experts, arithmetic: Arithmetic, decoding: bool, record: Record | None = None) -> None:
+    def __init__(
+        self,
+        experts: Experts,
+        arithmetic: Arithmetic,
+        decoding: NDArray[np.bool_],
+        tally: Tally | None = None,
+        record: Record | None = None,
+    ) -> None:
+        """`decoding` [T] says which tokens of all groups are decoded: the others are a prompt's. With a `record`, the
+        routing of the first of them is written down."""
         self._experts = experts
         self._arithmetic = arithmetic
         self._decoding = decoding
+        self._tally = tally
         self._record = record
+        self._recorded = int(decoding.argmax())
 
-    def __call__(self, layer: int, x: Rows, experts: Integers, weights: Shares, later: Expected | None = None) -> Rows:
+    def __call__(self, layer: int, routed: Sequence[Routed], later: Expected | None = None) -> list[Rows]:
+        chosen = routed[0].experts if len(routed) == 1 else np.concatenate([group.experts for group in routed])
         if self._record is not None:
-            self._record.put(layer, experts[0])
+            self._record.put(layer, chosen[self._recorded])
         if later is not None:
             self._experts.expect(layer, likely(later))
-        do, groups = self._arithmetic, tokens_by_expert(experts, weights)
-        wanted = sorted(groups, key=lambda expert: -len(groups[expert][0]))
-        needed = {expert: float(groups[expert][1].sum()) for expert in wanted}
-        outputs: dict[int, Rows] = {}
-        for found in self._experts.walk(layer, needed, self._decoding):
-            made = do.experts([(do.take(x, groups[expert][0]), its_weights) for expert, its_weights in found])
-            outputs.update((expert, output) for (expert, _), output in zip(found, made, strict=True))
+        do, groups = self._arithmetic, [tokens_by_expert(group.experts, group.weights) for group in routed]
+        needed = _needed(groups)
+        decoded = needed.keys() if self._decoding.all() else frozenset(chosen[self._decoding].reshape(-1).tolist())
+        outputs: list[dict[int, Rows]] = [{} for _ in routed]
+        for found in self._experts.walk(layer, needed, decoded):
+            work = [
+                (place, expert, (do.take(routed[place].x, tokens[expert][0]), weights))
+                for expert, weights in found
+                for place, tokens in enumerate(groups)
+                if expert in tokens
+            ]
+            for (place, expert, _), made in zip(work, do.experts([rows for _, _, rows in work]), strict=True):
+                outputs[place][expert] = made
+        if self._tally is not None:
+            self._tally.add(chosen, self._experts.read)
         # Experts arrive in any order; the sum is in the order of their numbers, so the bits do not depend on the cache.
-        return do.mix(x, [(*groups[expert], outputs[expert]) for expert in sorted(groups)])
+        return [
+            do.mix(group.x, [(*tokens[expert], made[expert]) for expert in sorted(tokens)])
+            for group, tokens, made in zip(routed, groups, outputs, strict=True)
+        ]
 
 
-def tokens_by_expert(experts: Integers, weights: Shares) -> dict[int, tuple[Integers, Shares]]:
+# By expert: the rows of a group that want it, ascending, and the gate weights they give it.
+Tokens = dict[int, tuple[Integers, Shares]]
+
+
+def _needed(groups: Sequence[Tokens]) -> dict[int, float]:
+    """The gate weight that all tokens together give each expert, most wanted first."""
+    counts, weights = dict[int, int](), dict[int, float]()
+    for tokens in groups:
+        for expert, (rows, shares) in tokens.items():
+            counts[expert] = counts.get(expert, 0) + len(rows)
+            weights[expert] = weights.get(expert, 0.0) + float(shares.sum())
+    return {expert: weights[expert] for expert in sorted(counts, key=lambda expert: -counts[expert])}
+
+
+def tokens_by_expert(experts: Integers, weights: Shares) -> Tokens:
     """For experts and weights [T, k]: the tokens that each expert has, ascending, and the weights they give it."""
     tokens, k = experts.shape
     flat, shares = experts.reshape(-1), weights.reshape(-1)

@@ -8,6 +8,7 @@ from torch import Tensor
 from zipmoe.errors import InvalidRequest
 
 LARGEST_SEED = (1 << 63) - 1
+MOST_LOGPROBS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,8 @@ class Sampling:
     top_k: int = 0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    # None: no logprobs; else of the token and of so many likeliest.
+    logprobs: int | None = None
 
     def __post_init__(self) -> None:
         for name, good, allowed in (
@@ -28,6 +31,7 @@ class Sampling:
             ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1"),
             ("top_k", self.top_k >= 0, "0 (all) or more"),
             ("seed", self.seed is None or 0 <= self.seed <= LARGEST_SEED, "between 0 and 2^63 - 1"),
+            ("logprobs", self.logprobs is None or 0 <= self.logprobs <= MOST_LOGPROBS, f"0 to {MOST_LOGPROBS}"),
             ("stop", all(self.stop), "strings that are not empty"),
         ):
             if not good:
@@ -42,8 +46,27 @@ class Sampling:
         return generator
 
 
-def sample(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> int:
-    """The next token, from logits [vocabulary]."""
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """A token, and if that was asked for, the logarithm of its probability and the likeliest tokens with theirs."""
+
+    token: int
+    logprob: float | None = None
+    likeliest: tuple[tuple[int, float], ...] = ()
+
+
+def sample(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Sampled:
+    """The next token, from logits [vocabulary]. Its logprob is the model's, whatever the temperature."""
+    token = choose(logits, sampling, generator)
+    if sampling.logprobs is None:
+        return Sampled(token)
+    logprobs = logits.float().log_softmax(-1)
+    best = logprobs.topk(sampling.logprobs)
+    likeliest = tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+    return Sampled(token, float(logprobs[token]), likeliest)
+
+
+def choose(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> int:
     if sampling.temperature == 0:
         return int(logits.argmax())
     scores, tokens = (logits.float() / sampling.temperature).sort(descending=True)

@@ -59,9 +59,9 @@ class SchedulerClient:
 
     async def acquire(
         self, epoch: int, experts: int, numbers: Iterable[int], prefill: bool, found: Mapping[int, int]
-    ) -> AsyncIterator[int]:
-        """Yields each number when that expert has become resident. Those `found`, with their counts of uses, stay until
-        they have been used."""
+    ) -> AsyncIterator[tuple[int, int]]:
+        """Yields each number when that expert has become resident, and the bytes read for it. Those `found`, with their
+        counts of uses, stay until they have been used."""
         request = scheduler_pb2.AcquireExpertsRequest(
             epoch=epoch,
             phase=_phase(prefill),
@@ -73,7 +73,7 @@ class SchedulerClient:
         )
         with raised():
             async for message in self._stub.AcquireExperts(request):
-                yield message.expert.layer * experts + message.expert.expert
+                yield message.expert.layer * experts + message.expert.expert, message.bytes_read
 
     async def forecast(self, forecast: Forecast) -> None:
         """Tells it, unless the scheduler is away: nothing depends on it."""

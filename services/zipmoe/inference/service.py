@@ -6,6 +6,7 @@ from contextlib import aclosing
 from google.protobuf.duration_pb2 import Duration
 
 from zipmoe.inference.engine import Engine
+from zipmoe.inference.model.kv_cache import PAGE
 from zipmoe.inference.sampling import Sampling
 from zipmoe.inference.sequence import Delta, Finish, Usage
 from zipmoe.v1 import inference_pb2, inference_pb2_grpc
@@ -52,18 +53,36 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
             mode=model.arithmetic.name,
         )
 
+    async def GetLoad(self, request: inference_pb2.GetLoadRequest, context: Context) -> inference_pb2.GetLoadResponse:
+        engine, batch = self._engine, self._engine.batch
+        return inference_pb2.GetLoadResponse(
+            running=len(batch.running),
+            waiting=len(batch.waiting),
+            page_tokens=PAGE,
+            pages=batch.pages.count,
+            pages_used=batch.pages.used,
+            steps=engine.steps,
+            tokens=engine.tokens,
+        )
+
 
 def _sampling(params: inference_pb2.SamplingParams) -> Sampling:
     set_fields = {
         name: getattr(params, name)
-        for name in ("max_tokens", "temperature", "top_p", "top_k", "seed")
+        for name in ("max_tokens", "temperature", "top_p", "top_k", "seed", "logprobs")
         if params.HasField(name)
     }
     return Sampling(**set_fields, stop=tuple(params.stop))
 
 
 def _delta_to_pb(delta: Delta) -> inference_pb2.GenerateResponse:
-    response = inference_pb2.GenerateResponse(text=delta.text, tokens=delta.tokens)
+    response = inference_pb2.GenerateResponse(text=delta.text, tokens=[sampled.token for sampled in delta.tokens])
+    for sampled in delta.tokens:
+        if sampled.logprob is not None:
+            response.logprobs.add(
+                logprob=sampled.logprob,
+                likeliest=[inference_pb2.LikelyToken(token=token, logprob=its) for token, its in sampled.likeliest],
+            )
     if delta.finish is not None and delta.usage is not None:
         response.finish = _FINISH[delta.finish]
         response.usage.CopyFrom(_usage_to_pb(delta.usage))
@@ -77,9 +96,11 @@ def _usage_to_pb(usage: Usage) -> inference_pb2.Usage:
         queue_time=_duration(usage.queue_time),
         time_to_first_token=_duration(usage.time_to_first_token),
         time_per_output_token=_duration(usage.time_per_output_token),
+        reused_tokens=usage.reused_tokens,
         expert_uses=usage.experts.uses,
         expert_misses=usage.experts.misses,
         acquire_calls=usage.experts.calls,
+        bytes_read=usage.experts.bytes_read,
     )
 
 

@@ -3,6 +3,7 @@
 Matrices stay packed wherever that is smaller, and are multiplied so.
 """
 
+import math
 import mmap
 
 import torch
@@ -32,7 +33,10 @@ def load_dense(pack: Pack) -> DenseWeights:
                 continue
             memory = _memory(slot_bytes(blob.weights))
             restore(pack.dense_file, blob, decoder, memory, scratch)
-            tensor = torch.frombuffer(memory, dtype=torch.bfloat16, count=blob.weights).view(*shape)
+            # Twice as many words as numbers: it is FP32.
+            wide = blob.weights == 2 * math.prod(shape)
+            dtype, count = (torch.float32, blob.weights // 2) if wide else (torch.bfloat16, blob.weights)
+            tensor = torch.frombuffer(memory, dtype=dtype, count=count).view(*shape)
             (matrices if len(shape) == 2 else vectors)[name] = tensor
     return DenseWeights(matrices, vectors)
 

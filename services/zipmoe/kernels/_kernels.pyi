@@ -81,6 +81,23 @@ def route(logits: Matrix, normalise: bool, chosen: Any, shares: Any) -> None:
     """The k experts that a softmax of logits [T, E] finds likeliest, best first, into chosen [T, k] (int64), and their
     probabilities, rounded to BF16, into shares [T, k] (float32): of all, or normalised to a sum of 1."""
 
-def attend(query: Matrix, keys: Matrix, values: Matrix, heads: int, scale: float, out: Matrix, threads: int) -> None:
-    """Causal attention of query [T, N·D] over keys and values [S, M·D], of which the last T are the query's own; out is
-    like query. Each of M heads of keys serves N / M heads of queries, in order."""
+def attend(
+    query: Matrix,
+    key: Matrix,
+    value: Matrix,
+    keys: Matrix,
+    values: Matrix,
+    pages: Any,
+    page: int,
+    start: int,
+    heads: int,
+    scale: float,
+    out: Matrix,
+    threads: int,
+) -> None:
+    """Causal attention of query [T, N·D] over the sequence's `start` tokens before them and themselves: out [T, N·V].
+
+    Keys and values of all sequences lie in keys [R, M·D] and values [R, M·V], in pages of `page` rows; the sequence's
+    are the numbers `pages` (int32), in order. Those of the T tokens, key [T, M·D] and value [T, M·V], are put there
+    first. Each of M heads of keys serves N / M heads of queries, in order. Where there are no values, [R, 0], the first
+    V of each key are."""

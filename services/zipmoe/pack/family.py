@@ -39,6 +39,7 @@ _MLP: Final = "model.layers.{layer}.mlp.experts.{expert}."
 _BLOCK: Final = "model.layers.{layer}.block_sparse_moe."
 _GATE_UP_DOWN: Final = ("gate_proj", "up_proj", "down_proj")
 _QWEN: Final = Family(_MLP, _GATE_UP_DOWN, experts="num_experts", intermediate="moe_intermediate_size")
+_DEEPSEEK: Final = replace(_QWEN, experts="n_routed_experts")
 _MIXTRAL: Final = Family(
     _BLOCK + "experts.{expert}.", ("w1", "w3", "w2"), experts="num_local_experts", intermediate="intermediate_size"
 )
@@ -48,6 +49,9 @@ FAMILIES: Final[dict[str, Family]] = {
     "qwen2_moe": _QWEN,
     "qwen3_moe": _QWEN,
     "mixtral": _MIXTRAL,
+    "deepseek_v2": _DEEPSEEK,
+    "deepseek_v3": _DEEPSEEK,
+    "glm4_moe": _DEEPSEEK,
     "phimoe": _MIXTRAL,
     "granitemoe": Family(
         _BLOCK,
@@ -63,7 +67,8 @@ def sparse_layers(config: Mapping[str, Any]) -> tuple[int, ...]:
     """The numbers of the layers that have experts, all or those that config.json names."""
     layers, step = range(config["num_hidden_layers"]), config.get("decoder_sparse_step") or 1
     dense = frozenset(config.get("mlp_only_layers") or ())
-    return tuple(layer for layer in layers if layer not in dense and (layer + 1) % step == 0)
+    first = config.get("first_k_dense_replace") or 0
+    return tuple(layer for layer in layers if layer >= first and layer not in dense and (layer + 1) % step == 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +108,7 @@ def runs(tensors: Mapping[str, Tensor], sizes: Geometry) -> list[Run]:
 
     InvalidRequest if an expert's tensor is missing, surplus or of another shape than config.json says."""
     family = FAMILIES[sizes.family]
+    tensors = {name: tensor for name, tensor in tensors.items() if not _drafts(name, sizes)}
     experts = [
         Run(family.expert(sizes.sparse[layer], expert).rstrip("."), (layer, expert), tuple(parts))
         for layer in range(sizes.layers)
@@ -117,6 +123,14 @@ def runs(tensors: Mapping[str, Tensor], sizes: Geometry) -> list[Run]:
                 f"{', '.join(family.parts)}; use the config.json that belongs to this checkpoint"
             )
     return experts + [Run(name, None, (tensors[name],)) for name in sorted(tensors.keys() - taken)]
+
+
+def _drafts(name: str, sizes: Geometry) -> bool:
+    """Whether it is of a layer behind the last, which only guesses further tokens: DeepSeek-V3 and GLM-4.5 have one. No
+    family here has dense layers at its end."""
+    layer = re.match(r"model\.layers\.(\d+)\.", name)
+    drafting = sizes.family in ("deepseek_v3", "glm4_moe")
+    return drafting and layer is not None and int(layer[1]) > sizes.sparse[-1]
 
 
 def _expert_tensors(

@@ -17,4 +17,5 @@ class Flight:
     forecast: bool = False
     waiters: int = 0
     attempts: int = 0
+    bytes_read: int = 0
     landed: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())

@@ -108,9 +108,9 @@ class Scheduler:
 
     async def acquire(
         self, experts: Iterable[int], phase: Phase, found: Mapping[int, int] = MappingProxyType({})
-    ) -> AsyncGenerator[int, None]:
-        """Yields each of these experts when it is resident. Closing it drops what nobody else waits for. Those `found`
-        resident, with their counts of uses then, stay until they have been used.
+    ) -> AsyncGenerator[tuple[int, int], None]:
+        """Yields each of these experts when it is resident, and the bytes read for it. Closing it drops what nobody
+        else waits for. Those `found` resident, with their counts of uses then, stay until they have been used.
 
         Raises UnknownExpert, CorruptExpert, CacheExhausted or ServiceRestarting for the first one that cannot be.
         """
@@ -133,14 +133,14 @@ class Scheduler:
                 self._forecasts.demand(wanted[0] // self.header.experts)
                 self._wanted.set()
             for expert in ready:
-                yield expert
+                yield expert, 0
             while waiting:
                 done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                 for landed in done:
                     flight = waiting.pop(landed)
                     flight.waiters -= 1
                     landed.result()
-                    yield flight.expert
+                    yield flight.expert, flight.bytes_read
         finally:
             for flight in waiting.values():
                 self._leave(flight)
@@ -311,6 +311,7 @@ class Scheduler:
 
     async def _settle(self, flight: Flight, outcome: Response) -> None:
         self._bytes_read += outcome.bytes_read
+        flight.bytes_read += outcome.bytes_read
         if outcome.outcome == Response.OUTCOME_LOADED:
             await self.slots.publish(flight.expert)
             if flight.forecast:

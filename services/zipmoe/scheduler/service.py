@@ -35,8 +35,8 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
         found = {self._number(each.expert): each.uses for each in request.found}
         phase = _PHASES.get(request.phase, Phase.DECODE)
         async with aclosing(self._scheduler.acquire(numbers, phase, found)) as granted:
-            async for number in granted:
-                yield scheduler_pb2.AcquireExpertsResponse(expert=self._named(number))
+            async for number, size in granted:
+                yield scheduler_pb2.AcquireExpertsResponse(expert=self._named(number), bytes_read=size)
 
     async def ForecastExperts(
         self, request_iterator: AsyncIterator[scheduler_pb2.ForecastExpertsRequest], context: Context

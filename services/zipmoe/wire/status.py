@@ -7,7 +7,8 @@ from typing import Any, NoReturn, TypeAlias
 
 import grpc
 
-from zipmoe.errors import ZipMoEError, from_status
+from zipmoe.errors import CacheExhausted, ZipMoEError, from_status
+from zipmoe.errors.retry import retry_details
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,10 @@ async def _abort(error: Exception, context: Context) -> NoReturn:
     if not isinstance(error, ZipMoEError):
         log.exception("a fault of ours, answered as INTERNAL")
         await context.abort(grpc.StatusCode.INTERNAL, f"a fault of the service, see its log: {error!r}")
-    await context.abort(grpc.StatusCode[error.status], str(error))
+    details: tuple[tuple[str, bytes], ...] = ()
+    if isinstance(error, CacheExhausted) and error.retry_after is not None:
+        details = retry_details(str(error), error.retry_after)
+    await context.abort(grpc.StatusCode[error.status], str(error), details)
 
 
 @contextmanager

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zipmoe.inference.model.kv_cache import KVCache
+from zipmoe.inference.model.rotary import Turns
 from zipmoe.inference.model.router import Router
-from zipmoe.inference.model.rotary import Rotary
+from zipmoe.inference.model.span import Span
 from zipmoe.inference.model.weight import DenseWeights, ExpertWeights
 
 # Activations [T, width] of T tokens, in an arithmetic's own kind of array. `add` and `rotate` may overwrite their x:
@@ -26,15 +27,17 @@ Shares = NDArray[np.float32]
 
 class Arithmetic(Protocol):
     name: str
-    # Tokens of a prompt that go through a layer together, 0 for all of them.
-    chunk: int
+    # Whether a prompt may go through the model in pieces, and share what another has left in the cache: the bits of its
+    # rows may then differ.
+    divides: bool
 
     def prepare(self, dense: DenseWeights) -> DenseWeights:
         """The weights in the arithmetic's own kind of array, sharing their memory."""
 
-    def cache(self, layers: int, heads: int, width: int, capacity: int) -> KVCache: ...
+    def grouped(self, spans: Sequence[Span]) -> Sequence[Sequence[Span]]:
+        """In the same order; the rows of a group are multiplied together."""
 
-    def embed(self, tokens: Tensor, weight: Any) -> Rows:
+    def embed(self, tokens: Integers, weight: Any) -> Rows:
         """The rows of weight [V, H] that tokens [T] name: [T, H]."""
 
     def linear(self, x: Rows, weight: Any, bias: Any = None) -> Rows:
@@ -48,16 +51,49 @@ class Arithmetic(Protocol):
 
     def clip(self, x: Rows, bound: float) -> Rows: ...
 
-    def rotate(self, x: Rows, heads: int, rotary: Rotary, start: int) -> Rows:
-        """Turns x [T, N·D] by its positions, from `start` on."""
+    def wide_linear(self, x: Rows, weight: Any) -> Tensor:
+        """x [T, K] times weight [N, K] transposed, all in FP32: [T, N]."""
+
+    def part(self, x: Rows, start: int, end: int | None) -> Rows:
+        """Some of the columns of x."""
+
+    def join(self, x: Rows, other: Rows) -> Rows:
+        """The columns of x and behind them those of the other."""
+
+    def rotate(self, x: Rows, heads: int, turns: Turns, start: int = 0) -> Rows:
+        """Turns x [T, N·D] by its positions: of each head what lies from `start` on, as much as turns."""
 
     def attend(
-        self, query: Rows, key: Rows, value: Rows, heads: int, cache: KVCache, layer: int, scale: float | None = None
+        self,
+        query: Rows,
+        key: Rows,
+        value: Rows,
+        heads: int,
+        scale: float,
+        spans: Sequence[Span],
+        cache: KVCache,
+        layer: int,
     ) -> Rows:
-        """Appends keys and values [T, M·D] to the cache's layer; causal attention of query [T, N·D] over all of them.
+        """Puts keys [T, M·D] and values [T, M·V] into the cache's layer; causal attention of query [T, N·D], whose rows
+        are the spans', each over its own sequence: [T, N·V].
 
-        Each of the M heads of keys serves N / M heads of queries, in order. Scores are times `scale`, by default one
-        over the root of D."""
+        Each of the M heads of keys serves N / M heads of queries, in order. Scores are times `scale`."""
+
+    def attend_latent(
+        self,
+        query: Rows,
+        latent: Rows,
+        expand: Any,
+        heads: int,
+        plain: int,
+        scale: float,
+        spans: Sequence[Span],
+        cache: KVCache,
+        layer: int,
+    ) -> Rows:
+        """The same over latents [T, rank + R], which are all that the cache keeps. Of query [T, N·(plain + R)], what is
+        plain meets what `expand` [N·(plain + V), rank] makes of the latent's first part, the rest its second: [T, N·V].
+        """
 
     def add(self, x: Rows, other: Rows) -> Rows: ...
 
@@ -69,7 +105,7 @@ class Arithmetic(Protocol):
     def dampen(self, x: Rows, logits: Rows) -> Rows:
         """x [T, W] times the sigmoid of logits [T, 1]."""
 
-    def route(self, logits: Rows, router: Router) -> tuple[Integers, Shares]:
+    def route(self, logits: Rows | Tensor, router: Router) -> tuple[Integers, Shares]:
         """The k experts [T, k] of each token and their gate weights [T, k], from router logits [T, experts]."""
 
     def take(self, x: Rows, places: Integers) -> Rows:

@@ -16,19 +16,22 @@ from zipmoe.inference.model.attention import Attention, Projection
 from zipmoe.inference.model.feedforward import Dense, Sparse
 from zipmoe.inference.model.forecast import Forecast
 from zipmoe.inference.model.kv_cache import KVCache
-from zipmoe.inference.model.mixture import Mixture
+from zipmoe.inference.model.latent import LatentAttention
+from zipmoe.inference.model.mixture import Mixture, Routed
 from zipmoe.inference.model.rotary import Rotary
+from zipmoe.inference.model.span import Group, Span
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What the engine needs to know. `kv_heads` of `width` are what a token keeps in each layer."""
+    """What the engine needs to know. A token keeps `kv_heads` keys and values in each layer."""
 
     context: int
     vocabulary: int
     experts_per_token: int
     kv_heads: int
-    width: int
+    key_width: int
+    value_width: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ class Norm:
 @dataclass(frozen=True, slots=True)
 class Layer:
     attention_norm: Norm
-    attention: Attention
+    attention: Attention | LatentAttention
     feed_norm: Norm
     feed: Dense | Sparse
 
@@ -75,38 +78,53 @@ class Decoder:
         self._stack = stack
         self._forecast = forecast
 
-    def cache(self, capacity: int) -> KVCache:
+    def cache(self, pages: int) -> KVCache:
+        """For all sequences together."""
         config = self.config
-        return self.arithmetic.cache(len(self._stack.layers), config.kv_heads, config.width, capacity)
+        key_width, value_width = config.kv_heads * config.key_width, config.kv_heads * config.value_width
+        return KVCache.of(len(self._stack.layers), key_width, value_width, pages)
 
     @torch.inference_mode()
-    def forward(self, tokens: Tensor, cache: KVCache, mixture: Mixture, last: int = 1) -> Tensor:
-        """Runs tokens [T], which follow those in the cache, and returns logits [last, vocabulary] of the last ones."""
+    def forward(self, spans: Sequence[Span], cache: KVCache, mixture: Mixture) -> list[Tensor]:
+        """Runs the spans, each of a sequence of its own, and returns logits [last, vocabulary] of each."""
         do, stack, sparse = self.arithmetic, self._stack, 0
-        x = do.scale(do.embed(tokens, stack.embedding), stack.scales.embedding)
+        groups = [Group.of(together) for together in do.grouped(spans)]
+        turns = [stack.rotary.at(group.positions) for group in groups]
+        streams = [do.scale(do.embed(group.tokens, stack.embedding), stack.scales.embedding) for group in groups]
         for index, layer in enumerate(stack.layers):
-            attended = layer.attention(do, self._norm(x, layer.attention_norm), stack.rotary, cache, index)
-            x = do.add(x, do.scale(attended, stack.scales.residual))
-            normed = self._norm(x, layer.feed_norm)
+            for place, group in enumerate(groups):
+                normed = self._norm(streams[place], layer.attention_norm)
+                attended = layer.attention(do, normed, turns[place], group.spans, cache, index)
+                streams[place] = do.add(streams[place], do.scale(attended, stack.scales.residual))
+            normed = [self._norm(x, layer.feed_norm) for x in streams]
             if isinstance(layer.feed, Dense):
-                made = layer.feed(do, normed)
+                made: Sequence[Rows] = [layer.feed(do, x) for x in normed]
             else:
-                made = self._mix(sparse, layer.feed, x, normed, mixture)
+                made = self._mix(sparse, layer.feed, streams, normed, mixture)
                 sparse += 1
-            x = do.add(x, do.scale(made, stack.scales.residual))
-        cache.advance(len(tokens))
-        logits = do.linear(self._norm(x, stack.norm)[-last:], stack.head.weight, stack.head.bias)
-        return do.logits(logits, stack.scales.logits)
+            streams = [do.add(x, do.scale(more, stack.scales.residual)) for x, more in zip(streams, made, strict=True)]
+        return [
+            logits
+            for group, x in zip(groups, streams, strict=True)
+            for logits in self._logits(do.take(x, group.wanted)).tensor_split(group.borders)
+        ]
 
-    def _mix(self, sparse: int, feed: Sparse, x: Rows, normed: Rows, mixture: Mixture) -> Rows:
+    def _mix(
+        self, sparse: int, feed: Sparse, streams: Sequence[Rows], normed: Sequence[Rows], mixture: Mixture
+    ) -> Sequence[Rows]:
         """Of the layer that is so manieth of those with experts."""
         do = self.arithmetic
         # Before the experts, whose sum may take the place of what it is computed from.
-        shared = feed.shared(do, normed) if feed.shared else None
-        chosen = do.route(do.linear(normed, feed.weight), feed.router)
-        later = self._forecast(sparse, x) if self._forecast else None
-        made = mixture(sparse, normed, *chosen, later)
-        return made if shared is None else do.add(made, shared)
+        shared = [feed.shared(do, x) for x in normed] if feed.shared else None
+        score = do.wide_linear if feed.wide else do.linear
+        routed = [Routed(x, *do.route(score(x, feed.weight), feed.router)) for x in normed]
+        later = self._forecast(sparse, streams) if self._forecast else None
+        made = mixture(sparse, routed, later)
+        return made if shared is None else [do.add(x, more) for x, more in zip(made, shared, strict=True)]
+
+    def _logits(self, x: Rows) -> Tensor:
+        stack, do = self._stack, self.arithmetic
+        return do.logits(do.linear(self._norm(x, stack.norm), stack.head.weight, stack.head.bias), stack.scales.logits)
 
     def _norm(self, x: Rows, norm: Norm) -> Rows:
         if norm.bias is None:

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from zipmoe import kernels
 from zipmoe.inference.model.arithmetic import Integers, Shares
-from zipmoe.inference.model.kv_cache import KVCache
+from zipmoe.inference.model.kv_cache import PAGE, KVCache
 from zipmoe.inference.model.reference import Reference
-from zipmoe.inference.model.rotary import Rotary
+from zipmoe.inference.model.rotary import Pairs, Turns
 from zipmoe.inference.model.router import Router, SoftmaxTopK
-from zipmoe.inference.model.weight import DenseWeights, ExpertWeights, PackedExpert, rows
+from zipmoe.inference.model.span import Span
+from zipmoe.inference.model.weight import DenseWeights, ExpertWeights, PackedExpert, rows, unpacked
 from zipmoe.kernels import Packed
 
 Words = NDArray[np.uint16]
@@ -25,29 +26,34 @@ Matrix = Words | Packed
 # Rows up to which our kernels beat torch's where the processor multiplies BF16 itself: they stream the weights once
 # whatever the rows, torch wants them unpacked. Where it does not, they are four to five times as fast at any number.
 MOST_KERNEL_ROWS: Final = 16
+_ANY: Final = 1 << 30
 
 
 class Fast:
     name = "fast"
-    chunk = 256
+    divides = True
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
         self._torch = Reference(threads)
-        self._most_rows = MOST_KERNEL_ROWS if torch.ops.mkldnn._is_mkldnn_bf16_supported() else self.chunk
+        self._most_rows = MOST_KERNEL_ROWS if torch.ops.mkldnn._is_mkldnn_bf16_supported() else _ANY
 
     def prepare(self, dense: DenseWeights) -> DenseWeights:
         plain = {name: words(weight) for name, weight in dense.matrices.items() if isinstance(weight, Tensor)}
-        vectors = {name: words(vector[None]) for name, vector in dense.vectors.items()}
+        # What is wider than BF16 is none of the kernels' business.
+        vectors = {
+            name: words(vector[None]) if vector.dtype is torch.bfloat16 else vector
+            for name, vector in dense.vectors.items()
+        }
         return replace(dense, matrices={**dense.matrices, **plain}, vectors=vectors)
 
-    def cache(self, layers: int, heads: int, width: int, capacity: int) -> KVCache:
-        """[layers, capacity, heads · width]: a token's keys lie side by side."""
-        keys = np.empty((layers, capacity, heads * width), np.uint16)
-        return KVCache(capacity, keys, np.empty_like(keys))
+    def grouped(self, spans: Sequence[Span]) -> Sequence[Sequence[Span]]:
+        return [spans]
 
-    def embed(self, tokens: Tensor, weight: Matrix) -> Words:
-        return words(rows(weight, tokens, self._threads)) if isinstance(weight, Packed) else weight[tokens.numpy()]
+    def embed(self, tokens: Integers, weight: Matrix) -> Words:
+        if isinstance(weight, Packed):
+            return words(rows(weight, torch.from_numpy(tokens), self._threads))
+        return weight[tokens]
 
     def linear(self, x: Words, weight: Matrix, bias: Words | None = None) -> Words:
         if len(x) > self._most_rows:
@@ -70,19 +76,90 @@ class Fast:
     def clip(self, x: Words, bound: float) -> Words:
         return words(self._torch.clip(tensor(x), bound))
 
-    def rotate(self, x: Words, heads: int, rotary: Rotary, start: int) -> Words:
-        kernels.rotate(x, heads, *rotary.words_at(start, len(x)))
+    def wide_linear(self, x: Words, weight: Matrix) -> Tensor:
+        return self._torch.wide_linear(tensor(x), weight if isinstance(weight, Packed) else tensor(weight))
+
+    def part(self, x: Words, start: int, end: int | None) -> Words:
+        return np.ascontiguousarray(x[:, start:end])
+
+    def join(self, x: Words, other: Words) -> Words:
+        return np.concatenate((x, other), axis=1)
+
+    def rotate(self, x: Words, heads: int, turns: Turns, start: int = 0) -> Words:
+        if turns.pairs is not Pairs.HALVES or turns.cosines.shape[1] * heads != x.shape[1]:
+            return words(self._torch.rotate(tensor(x), heads, turns, start))
+        kernels.rotate(x, heads, *turns.words)
         return x
 
     def attend(
-        self, query: Words, key: Words, value: Words, heads: int, cache: KVCache, layer: int, scale: float | None = None
+        self,
+        query: Words,
+        key: Words,
+        value: Words,
+        heads: int,
+        scale: float,
+        spans: Sequence[Span],
+        cache: KVCache,
+        layer: int,
     ) -> Words:
-        keys, values = cache.keys[layer], cache.values[layer]
-        end = cache.length + len(key)
-        keys[cache.length : end], values[cache.length : end] = key, value
-        out, usual = np.empty_like(query), (query.shape[1] // heads) ** -0.5
-        kernels.attend(query, keys[:end], values[:end], heads, usual if scale is None else scale, out, self._threads)
+        kept = key.shape[1] * heads // query.shape[1]
+        out = np.empty((len(query), heads * value.shape[1] // kept), np.uint16)
+        self._attend(query, key, value, heads, scale, spans, cache, layer, out)
         return out
+
+    def attend_latent(
+        self,
+        query: Words,
+        latent: Words,
+        expand: Matrix,
+        heads: int,
+        plain: int,
+        scale: float,
+        spans: Sequence[Span],
+        cache: KVCache,
+        layer: int,
+    ) -> Words:
+        """A head's plain query goes through the expansion instead of every key: then the latents themselves are the
+        keys, of one head that serves all, and the values, which are expanded when they have been summed up."""
+        weight = unpacked(expand, self._threads) if isinstance(expand, Packed) else tensor(expand)
+        to_keys, to_values = weight.view(heads, -1, weight.shape[1]).tensor_split([plain], dim=1)
+        each = tensor(query).view(len(query), heads, -1).transpose(0, 1)
+        narrow = torch.cat((torch.bmm(each[..., :plain], to_keys), each[..., plain:]), dim=-1)
+        asked = words(narrow.transpose(0, 1).reshape(len(query), -1))
+        out = np.empty((len(query), heads * weight.shape[1]), np.uint16)
+        self._attend(asked, latent, latent[:, :0], heads, scale, spans, cache, layer, out)
+        summed = tensor(out).view(len(query), heads, -1).transpose(0, 1)
+        return words(torch.bmm(summed, to_values.transpose(1, 2)).transpose(0, 1).reshape(len(query), -1))
+
+    def _attend(
+        self,
+        query: Words,
+        key: Words,
+        value: Words,
+        heads: int,
+        scale: float,
+        spans: Sequence[Span],
+        cache: KVCache,
+        layer: int,
+        out: Words,
+    ) -> None:
+        end = 0
+        for span in spans:
+            start, end = end, end + len(span.tokens)
+            kernels.attend(
+                query[start:end],
+                key[start:end],
+                value[start:end],
+                cache.keys[layer],
+                cache.values[layer],
+                span.pages,
+                PAGE,
+                span.start,
+                heads,
+                scale,
+                out[start:end],
+                self._threads,
+            )
 
     def add(self, x: Words, other: Words) -> Words:
         kernels.add(x, other)
@@ -97,7 +174,9 @@ class Fast:
     def dampen(self, x: Words, logits: Words) -> Words:
         return words(self._torch.dampen(tensor(x), tensor(logits)))
 
-    def route(self, logits: Words, router: Router) -> tuple[Integers, Shares]:
+    def route(self, logits: Words | Tensor, router: Router) -> tuple[Integers, Shares]:
+        if isinstance(logits, Tensor):
+            return self._torch.route(logits, router)
         if not isinstance(router, SoftmaxTopK) or not router.rounded:
             return self._torch.route(tensor(logits), router)
         size = (len(logits), router.k)
@@ -106,7 +185,7 @@ class Fast:
         return chosen, shares
 
     def take(self, x: Words, places: Integers) -> Words:
-        return x if len(x) == 1 else x[places]
+        return x if len(x) == len(places) == 1 else x[places]
 
     def experts(self, work: Sequence[tuple[Words, ExpertWeights]]) -> list[Words]:
         outs = [np.empty_like(x) for x, _ in work]

@@ -34,8 +34,9 @@ class Shared:
 
 @dataclass(frozen=True, slots=True)
 class Sparse:
-    """The router's weight [E, in] and how it chooses."""
+    """The router's weight [E, in] and how it chooses; `wide`: it scores in FP32."""
 
     weight: Any
     router: Router
     shared: Shared | None = None
+    wide: bool = False

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zipmoe.inference.model.arithmetic import Arithmetic, Integers, Rows
+from zipmoe.inference.model.arithmetic import Arithmetic, Integers, Rows, Shares
 from zipmoe.inference.model.router import SoftmaxTopK
 from zipmoe.inference.model.weight import DenseWeights, Weight, unpacked
 
@@ -54,14 +54,22 @@ class Forecast:
         self._epsilon = epsilon
         self._depth = depth
 
-    def __call__(self, layer: int, x: Rows) -> Expected | None:
-        """What the next layers would choose for x [T, H], the stream before the output of this layer's experts. None
-        after the last layer, and D is less shortly before it."""
-        do, first = self._arithmetic, (layer + 1) * self._experts
+    def __call__(self, layer: int, streams: Sequence[Rows]) -> Expected | None:
+        """What the next layers would choose for the rows of x [T, H] of each group, the stream before the output of
+        this layer's experts. None after the last layer, and D is less shortly before it."""
+        first = (layer + 1) * self._experts
         routers = self._routers[first : first + self._depth * self._experts]
         if not len(routers):
             return None
+        chosen, shares = (
+            np.concatenate(parts) for parts in zip(*(self._one(x, routers) for x in streams), strict=True)
+        )
+        return Expected(chosen[..., :-1], shares[..., :-1] >= SURE * shares[..., -1:])
+
+    def _one(self, x: Rows, routers: Any) -> tuple[Integers, Shares]:
+        """Experts and their shares, each [T, D, k + 1]."""
+        do = self._arithmetic
         logits = do.linear(do.norm(x, self._ones, self._epsilon), routers)
         chosen, shares = do.route(logits.reshape(-1, self._experts), self._router)
-        chosen, shares = (each.reshape(len(x), -1, self._router.k) for each in (chosen, shares))
-        return Expected(chosen[..., :-1], shares[..., :-1] >= SURE * shares[..., -1:])
+        size = (len(x), -1, self._router.k)
+        return chosen.reshape(size), shares.reshape(size)

@@ -1,18 +1,28 @@
-"""KVCache: keys and values of one sequence, all layers, allocated once at its full length."""
+"""KVCache: keys and values of all sequences, in pages. Which pages are whose is for others to say."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Tokens of a page. A sequence wastes half a page; prompts share what fills whole ones.
+PAGE: Final = 16
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class KVCache:
-    """`length` tokens are filled. Keys and values lie by layer as the arithmetic that made them likes it."""
+    """BF16 words: keys [layers, pages · PAGE, heads · width], and values whose heads may have another width."""
 
-    capacity: int
-    keys: Any
-    values: Any
-    length: int = 0
+    keys: NDArray[np.uint16]
+    values: NDArray[np.uint16]
 
-    def advance(self, tokens: int) -> None:
-        """After all layers have been extended by `tokens`."""
-        self.length += tokens
+    @classmethod
+    def of(cls, layers: int, key_width: int, value_width: int, pages: int) -> "KVCache":
+        """Widths are of all heads together. Memory is taken as pages are first filled."""
+        keys, values = (np.empty((layers, pages * PAGE, width), np.uint16) for width in (key_width, value_width))
+        return cls(keys, values)
+
+
+def pages_for(tokens: int) -> int:
+    return -(-tokens // PAGE)

@@ -1,10 +1,21 @@
 """Mixture: what a decoder asks for the experts of a layer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from zipmoe.inference.model.arithmetic import Integers, Rows, Shares
 from zipmoe.inference.model.forecast import Expected
 
-# (layer, x [T, H], experts [T, k], gate weights [T, k], what the next layers will probably want, if anybody asks that)
-# -> sum of the experts' outputs, weighted [T, H]
-Mixture = Callable[[int, Rows, Integers, Shares, Expected | None], Rows]
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """Rows x [T, H] of a group, the experts [T, k] that they were routed to, and the gate weights [T, k] of these."""
+
+    x: Rows
+    experts: Integers
+    weights: Shares
+
+
+# (layer, its groups, what the next layers will probably want, if anybody asks that)
+# -> for each group the sum of its experts' outputs, weighted [T, H]
+Mixture = Callable[[int, Sequence[Routed], Expected | None], Sequence[Rows]]

@@ -2,22 +2,25 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import layer_norm, linear, silu
 
 from zipmoe.inference.model import blocks
 from zipmoe.inference.model.arithmetic import Integers, Shares
 from zipmoe.inference.model.kv_cache import KVCache
-from zipmoe.inference.model.rotary import Rotary
+from zipmoe.inference.model.rotary import Turns
 from zipmoe.inference.model.router import Router
+from zipmoe.inference.model.span import Span
 from zipmoe.inference.model.weight import DenseWeights, ExpertWeights, Weight, rows, unpacked
 
 
 class Reference:
     name = "reference"
-    # A matrix product's bits may depend on its number of rows, so a prompt goes whole, as in transformers.
-    chunk = 0
+    # A matrix product's bits may depend on its number of rows, so a prompt goes whole and alone, as in transformers.
+    divides = False
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
@@ -25,12 +28,11 @@ class Reference:
     def prepare(self, dense: DenseWeights) -> DenseWeights:
         return dense
 
-    def cache(self, layers: int, heads: int, width: int, capacity: int) -> KVCache:
-        keys = torch.empty(layers, heads, capacity, width, dtype=torch.bfloat16)
-        return KVCache(capacity, keys, torch.empty_like(keys))
+    def grouped(self, spans: Sequence[Span]) -> Sequence[Sequence[Span]]:
+        return [[span] for span in spans]
 
-    def embed(self, tokens: Tensor, weight: Weight) -> Tensor:
-        return rows(weight, tokens, self._threads)
+    def embed(self, tokens: Integers, weight: Weight) -> Tensor:
+        return rows(weight, torch.from_numpy(tokens), self._threads)
 
     def linear(self, x: Tensor, weight: Weight, bias: Tensor | None = None) -> Tensor:
         return linear(x, unpacked(weight, self._threads), bias)
@@ -44,8 +46,17 @@ class Reference:
     def clip(self, x: Tensor, bound: float) -> Tensor:
         return x.clamp(-bound, bound)
 
-    def rotate(self, x: Tensor, heads: int, rotary: Rotary, start: int) -> Tensor:
-        turned = blocks.rotate(_heads(x, heads), *rotary.at(start, len(x)))
+    def wide_linear(self, x: Tensor, weight: Weight) -> Tensor:
+        return linear(x.float(), unpacked(weight, self._threads).float())
+
+    def part(self, x: Tensor, start: int, end: int | None) -> Tensor:
+        return x[:, start:end].contiguous()
+
+    def join(self, x: Tensor, other: Tensor) -> Tensor:
+        return torch.cat((x, other), dim=-1)
+
+    def rotate(self, x: Tensor, heads: int, turns: Turns, start: int = 0) -> Tensor:
+        turned = blocks.rotate(_heads(x, heads), turns, start)
         return turned.transpose(0, 1).reshape(x.shape)
 
     def attend(
@@ -54,15 +65,36 @@ class Reference:
         key: Tensor,
         value: Tensor,
         heads: int,
+        scale: float,
+        spans: Sequence[Span],
         cache: KVCache,
         layer: int,
-        scale: float | None = None,
     ) -> Tensor:
-        keys, values = cache.keys[layer], cache.values[layer]
-        end = cache.length + len(key)
-        keys[:, cache.length : end] = _heads(key, len(keys))
-        values[:, cache.length : end] = _heads(value, len(keys))
-        return blocks.attend(_heads(query, heads), keys[:, :end], values[:, :end], scale)
+        (span,) = spans
+        kept = key.shape[1] * heads // query.shape[1]
+        keys = _heads(_kept(cache.keys[layer], span, key), kept).contiguous()
+        values = _heads(_kept(cache.values[layer], span, value), kept).contiguous()
+        return blocks.attend(_heads(query, heads), keys, values, scale)
+
+    def attend_latent(
+        self,
+        query: Tensor,
+        latent: Tensor,
+        expand: Weight,
+        heads: int,
+        plain: int,
+        scale: float,
+        spans: Sequence[Span],
+        cache: KVCache,
+        layer: int,
+    ) -> Tensor:
+        (span,) = spans
+        query = _heads(query, heads).contiguous()
+        rows, turning = _kept(cache.keys[layer], span, latent), query.shape[-1] - plain
+        narrow, turned = rows.tensor_split([rows.shape[1] - turning], dim=-1)
+        expanded = _heads(self.linear(narrow.contiguous(), expand), heads)
+        key = torch.cat((expanded[..., :plain], turned.expand(heads, -1, -1)), dim=-1)
+        return blocks.attend(query, key, expanded[..., plain:], scale)
 
     def add(self, x: Tensor, other: Tensor) -> Tensor:
         return x + other
@@ -102,6 +134,13 @@ class Reference:
 
     def logits(self, x: Tensor, divisor: float) -> Tensor:
         return x if divisor == 1 else x / divisor
+
+
+def _kept(words: NDArray[np.uint16], span: Span, rows: Tensor) -> Tensor:
+    """Puts the span's rows into a layer of the cache: all that the sequence has there [end, W]."""
+    kept, places = torch.from_numpy(words).view(torch.bfloat16), torch.from_numpy(span.rows)
+    kept[places[span.start :]] = rows
+    return kept[places]
 
 
 def _heads(x: Tensor, heads: int) -> Tensor:

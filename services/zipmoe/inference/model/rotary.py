@@ -1,4 +1,10 @@
-"""Rotary: the tables of rotary position embedding (Su et al., 2021), half-rotation form, in BF16."""
+"""Rotary: rotary position embedding (Su et al., 2021), in the forms that checkpoints come in."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
 
 import numpy as np
 import torch
@@ -6,20 +12,77 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 
+class Pairs(Enum):
+    """Which two numbers of a head turn together, and where they lie afterwards."""
+
+    HALVES = "one of the first half and one of the second, where they were"
+    NEIGHBOURS = "neighbours, where they were; computed in FP32"
+    PARTED = "neighbours; their firsts then lie before their seconds"
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """Cosines and sines [T, R] of T positions in BF16, for the R numbers of a head that turn; or in FP32 [T, R/2]."""
+
+    cosines: Tensor
+    sines: Tensor
+    pairs: Pairs
+
+    @property
+    def words(self) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
+        cosines, sines = (part.view(torch.uint16).numpy() for part in (self.cosines, self.sines))
+        return cosines, sines
+
+
 class Rotary:
-    def __init__(self, width: int, context: int, base: float) -> None:
-        frequencies = 1.0 / (base ** (torch.arange(0, width, 2, dtype=torch.float) / width))
-        angles = torch.arange(context).float()[:, None] * frequencies
+    """`frequencies` [R/2]; what is turned is also times `scale`."""
+
+    def __init__(self, frequencies: Tensor, scale: float = 1.0, pairs: Pairs = Pairs.HALVES) -> None:
+        self._frequencies = frequencies
+        self._scale = scale
+        self._pairs = pairs
+
+    def at(self, positions: NDArray[np.int64]) -> Turns:
+        """Computed as transformers does: in FP32, for these positions alone."""
+        angles = torch.from_numpy(positions)[:, None].float() * self._frequencies
+        if self._pairs is Pairs.NEIGHBOURS:
+            turns = torch.polar(torch.ones_like(angles), angles) * self._scale
+            return Turns(turns.real, turns.imag, self._pairs)
         angles = torch.cat((angles, angles), dim=-1)
-        self._cosines = angles.cos().to(torch.bfloat16)
-        self._sines = angles.sin().to(torch.bfloat16)
-        self._words = [table.view(torch.uint16).numpy() for table in (self._cosines, self._sines)]
+        cosines, sines = ((each * self._scale).to(torch.bfloat16) for each in (angles.cos(), angles.sin()))
+        return Turns(cosines, sines, self._pairs)
 
-    def at(self, start: int, tokens: int) -> tuple[Tensor, Tensor]:
-        """Cosines and sines [T, D] of consecutive positions."""
-        return self._cosines[start : start + tokens], self._sines[start : start + tokens]
 
-    def words_at(self, start: int, tokens: int) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
-        """The same, as words."""
-        cosines, sines = self._words
-        return cosines[start : start + tokens], sines[start : start + tokens]
+def frequencies(width: int, base: float) -> Tensor:
+    """Of `width` numbers that turn: [width / 2]."""
+    return 1.0 / (base ** (torch.arange(0, width, 2, dtype=torch.float) / width))
+
+
+def yarn(width: int, base: float, context: int, told: Mapping[str, Any]) -> tuple[Tensor, float]:
+    """Frequencies for longer texts than a model was trained on, and what they are scaled by (YaRN, Peng et al., 2023):
+    what turns fast stays, what turns slowly is stretched, in between goes over. `told` is config.json's."""
+    trained = told.get("original_max_position_embeddings") or context
+    factor = told.get("factor") or context / trained
+
+    def turning(times: float) -> float:
+        """The place of the frequency that turns so often in the context it was trained on."""
+        return (width * math.log(trained / (times * 2 * math.pi))) / (2 * math.log(base))
+
+    low, high = turning(told.get("beta_fast") or 32), turning(told.get("beta_slow") or 1)
+    if told.get("truncate", True):
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, width - 1)
+    span = high - low or 0.001
+    stretched = 1 - torch.clamp((torch.arange(width // 2, dtype=torch.float32) - low) / span, 0, 1)
+    wavelengths = base ** (torch.arange(0, width, 2, dtype=torch.float) / width)
+    found = 1.0 / (factor * wavelengths) * (1 - stretched) + 1.0 / wavelengths * stretched
+    scale = told.get("attention_factor")
+    if scale is None:
+        one, all_ = told.get("mscale"), told.get("mscale_all_dim")
+        scale = magnitude(factor, one) / magnitude(factor, all_) if one and all_ else magnitude(factor)
+    return found, float(scale)
+
+
+def magnitude(factor: float, weight: float = 1.0) -> float:
+    """By how much YaRN sharpens attention over a context that is so many times as long."""
+    return 1.0 if factor <= 1 else 0.1 * weight * math.log(factor) + 1.0

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,6 +40,14 @@ class DenseWeights:
 
     matrices: Mapping[str, Any]  # Weight, or what an arithmetic has made of it
     vectors: Mapping[str, Any]
+
+
+def plain(vector: Any) -> Tensor:
+    """A vector of dense weights in FP32, whatever an arithmetic has made of it."""
+    if isinstance(vector, np.ndarray):
+        vector = torch.from_numpy(vector).view(torch.bfloat16)[0]
+    wide: Tensor = vector.float()
+    return wide
 
 
 def unpacked(weight: Weight, threads: int) -> Tensor:

@@ -27,18 +27,25 @@ void add_weighted(uint16_t* total, size_t width, const int64_t* rows, size_t cou
 void route(const uint16_t* logits, size_t rows, size_t experts, size_t k, bool normalise, int64_t* chosen,
            float* shares);
 
-// Keys and values of `positions` tokens, each `heads` heads of `width`.
-struct Seen {
-    const uint16_t* keys;
-    const uint16_t* values;
-    size_t positions;
+// Keys and values of many sequences, in pages of `page` tokens: a token's are `heads` heads of `width`, its values' of
+// `value_width`. Those of one sequence lie in the pages that `pages` names, in order. Without values, they are the first
+// value_width of each key.
+struct Cache {
+    uint16_t* keys;
+    uint16_t* values;
+    const int32_t* pages;
+    size_t page;
     size_t heads;
     size_t width;
+    size_t value_width;
 };
 
-// Causal attention of `rows` tokens, the last ones of those seen, each `heads` heads of seen.width. A head of keys may
-// serve several of the queries', in order. out is like query.
-void attend(const uint16_t* query, size_t rows, size_t heads, const Seen& seen, float scale, uint16_t* out,
-            size_t threads);
+// Puts the keys and values of `rows` tokens behind those of the `start` that the sequence has there already.
+void store(const Cache& cache, size_t start, size_t rows, const uint16_t* key, const uint16_t* value);
+
+// Causal attention of `rows` tokens over those before them and themselves, all of them stored, the first at `start`. Of
+// `heads` heads of a query, each head of keys serves heads / cache.heads, in order. out has heads of cache.value_width.
+void attend(const uint16_t* query, size_t rows, size_t heads, const Cache& cache, size_t start, float scale,
+            uint16_t* out, size_t threads);
 
 }  // namespace zipmoe

@@ -68,22 +68,37 @@ void route_rows(const ReadArray& logits, bool normalise, const Numbers<int64_t>&
     route(from, rows, logits.shape(1), k, normalise, chosen.data(), shares.data());
 }
 
-void attend_rows(const ReadArray& query, const ReadArray& keys, const ReadArray& values, size_t heads, float scale,
-                 const WriteArray& out, int threads) {
-    const uint16_t* const from = words_of(query, "query");
-    const uint16_t *const k = words_of(keys, "keys"), *const v = words_of(values, "values");
+void attend_rows(const ReadArray& query, const ReadArray& key, const ReadArray& value, const WriteArray& keys,
+                 const WriteArray& values, const Numbers<const int32_t>& pages, size_t page, size_t start, size_t heads,
+                 float scale, const WriteArray& out, int threads) {
+    const uint16_t *const q = words_of(query, "query"), *const k = words_of(key, "key"), *const v = words_of(value, "value");
+    uint16_t *const to_keys = words_of(keys, "keys"), *const to_values = words_of(values, "values");
     uint16_t* const to = words_of(out, "out");
     const size_t count = checked(threads), rows = query.shape(0), width = heads ? query.shape(1) / heads : 0;
-    expect(width > 0 && width * heads == query.shape(1) && out.shape(0) == rows && out.shape(1) == query.shape(1),
-           "out", shape_of(out), "query", shape_of(query), "both are [T, N·D] with N heads");
-    const size_t key_heads = keys.shape(1) / width;
-    for (const ReadArray* seen : {&keys, &values})
-        expect(seen->shape(0) == keys.shape(0) && seen->shape(1) == key_heads * width && key_heads > 0 &&
-                   heads % key_heads == 0 && rows <= keys.shape(0),
-               "keys and values", shape_of(*seen), "query", shape_of(query),
-               "they are [S, M·D], S at least T, M a divisor of N");
+    expect(width > 0 && width * heads == query.shape(1), "query", shape_of(query), "heads",
+           std::to_string(heads), "it is [T, N·D] with N heads");
+    const bool apart = values.shape(1) > 0;
+    const size_t key_heads = keys.shape(1) / width, value_width = out.shape(1) / heads;
+    expect(key_heads > 0 && key_heads * width == keys.shape(1) && heads % key_heads == 0 && value_width > 0 &&
+               (apart ? key_heads * value_width == values.shape(1) : value_width <= width) &&
+               keys.shape(0) == values.shape(0),
+           "values", shape_of(values), "keys", shape_of(keys),
+           "they are [R, M·D] and [R, M·V] or [R, 0], M a divisor of N");
+    expect(key.shape(0) == rows && key.shape(1) == keys.shape(1) && value.shape(0) == rows &&
+               value.shape(1) == values.shape(1),
+           "key and value", shape_of(key) + " " + shape_of(value), "query", shape_of(query),
+           "they are [T, M·D] and [T, M·V]");
+    expect(out.shape(0) == rows && out.shape(1) == heads * value_width, "out", shape_of(out), "query", shape_of(query),
+           "it is [T, N·V]");
+    expect(page > 0 && pages.size() * page >= start + rows, "pages", std::to_string(pages.size()), "query",
+           shape_of(query), "they have room for start + T tokens");
+    for (size_t i = 0; i < pages.size(); ++i)
+        if (pages.data()[i] < 0 || (static_cast<size_t>(pages.data()[i]) + 1) * page > keys.shape(0))
+            refuse("page " + std::to_string(pages.data()[i]) + " is not in keys " + shape_of(keys));
+    const Cache cache{to_keys, apart ? to_values : nullptr, pages.data(), page, key_heads, width, value_width};
     nb::gil_scoped_release free;
-    attend(from, rows, heads, {k, v, keys.shape(0), key_heads, width}, scale, to, count);
+    store(cache, start, rows, k, v);
+    attend(q, rows, heads, cache, start, scale, to, count);
 }
 
 }  // namespace
@@ -98,9 +113,10 @@ void define_activations(nb::module_& module) {
                nb::arg("x").noconvert(), nb::arg("shares").noconvert());
     module.def("route", &route_rows, nb::arg("logits").noconvert(), nb::arg("normalise"),
                nb::arg("chosen").noconvert(), nb::arg("shares").noconvert());
-    module.def("attend", &attend_rows, nb::arg("query").noconvert(), nb::arg("keys").noconvert(),
-               nb::arg("values").noconvert(), nb::arg("heads"), nb::arg("scale"), nb::arg("out").noconvert(),
-               nb::arg("threads"));
+    module.def("attend", &attend_rows, nb::arg("query").noconvert(), nb::arg("key").noconvert(),
+               nb::arg("value").noconvert(), nb::arg("keys").noconvert(), nb::arg("values").noconvert(),
+               nb::arg("pages").noconvert(), nb::arg("page"), nb::arg("start"), nb::arg("heads"), nb::arg("scale"),
+               nb::arg("out").noconvert(), nb::arg("threads"));
 }
 
 }  // namespace zipmoe

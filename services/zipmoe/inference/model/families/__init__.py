@@ -6,6 +6,9 @@ from typing import Any, Final, TypeAlias
 from zipmoe.errors import InvalidRequest
 from zipmoe.inference.model.arithmetic import Arithmetic
 from zipmoe.inference.model.decoder import Config, Decoder, Stack
+from zipmoe.inference.model.families.deepseek_v2 import deepseek_v2
+from zipmoe.inference.model.families.deepseek_v3 import deepseek_v3
+from zipmoe.inference.model.families.glm4_moe import glm4_moe
 from zipmoe.inference.model.families.granitemoe import granitemoe
 from zipmoe.inference.model.families.mixtral import mixtral
 from zipmoe.inference.model.families.olmoe import olmoe
@@ -24,6 +27,9 @@ FAMILIES: Final[dict[str, Family]] = {
     "qwen2_moe": qwen2_moe,
     "qwen3_moe": qwen3_moe,
     "mixtral": mixtral,
+    "deepseek_v2": deepseek_v2,
+    "deepseek_v3": deepseek_v3,
+    "glm4_moe": glm4_moe,
     "granitemoe": granitemoe,
     "phimoe": phimoe,
 }

@@ -2,6 +2,7 @@
 weighs those it has chosen alone."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from zipmoe.inference.model.decoder import Config, Scales, Stack
@@ -23,5 +24,5 @@ def granitemoe(config: Mapping[str, Any], dense: DenseWeights) -> tuple[Config, 
     def feed(layer: int) -> Sparse:
         return Sparse(dense.matrices[f"model.layers.{layer}.block_sparse_moe.router.layer.weight"], router)
 
-    scale = config.get("attention_multiplier", 1.0)
-    return parts.config_of(config), parts.stack(config, dense, feed, scales, scale=scale)
+    attend = partial(parts.attention, config, dense, scale=config.get("attention_multiplier", 1.0))
+    return parts.config_of(config), parts.stack(config, dense, feed, scales, attend)
