@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.inference.family import noise, same_bits
-from tests.inference.lone import Lone
+from tests.inference.texts import Lone
 from zipmoe.inference.experts import Experts, Found
 from zipmoe.inference.mixture import WalkedMixture, likely
 from zipmoe.inference.model.arithmetic import Arithmetic

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tests.inference.lone import Lone
+from tests.inference.texts import Lone
 from tests.system.stack import Stack
 from zipmoe.arena.arena import Arena
 from zipmoe.inference.experts import Experts

@@ -64,7 +64,7 @@ async def until_idle(stack: Stack) -> None:
 
 async def test_in_reference_mode_mates_change_no_token(reference: Stack, texts: list[list[int]]) -> None:
     alone = [tokens(await complete(reference, text)) for text in texts]
-    for _ in range(3):
+    for _ in range(2):
         together = await asyncio.gather(*(complete(reference, text) for text in texts))
         assert [tokens(pieces) for pieces in together] == alone
     await until_idle(reference)
@@ -73,13 +73,14 @@ async def test_in_reference_mode_mates_change_no_token(reference: Stack, texts: 
 async def test_in_reference_mode_who_gave_its_pages_back_writes_the_same(
     reference: Stack, demo_pack: Path, texts: list[list[int]]
 ) -> None:
-    alone = [tokens(await complete(reference, text, 40)) for text in texts]
-    with Stack(demo_pack, arena_size="25%", mode="reference", kv_tokens=300) as scarce:
+    few = texts[:6]
+    alone = [tokens(await complete(reference, text, 40)) for text in few]
+    with Stack(demo_pack, arena_size="25%", mode="reference", kv_tokens=160) as scarce:
         scarce.start()
-        together = await asyncio.gather(*(complete(scarce, text, 40) for text in texts))
+        together = await asyncio.gather(*(complete(scarce, text, 40) for text in few))
         assert [tokens(pieces) for pieces in together] == alone
         now = await load(scarce)
-        assert now.tokens > sum(map(len, texts)) + 39 * len(texts), "somebody was computed again"
+        assert now.tokens > sum(map(len, few)) + 39 * len(few), "nobody was computed again"
         await until_idle(scarce)
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, DynamicCache
 
+from tests.inference.texts import Texts
 from tests.system.families import COMMON, MODELS, write_checkpoint
 from tests.system.local_model import THREADS, LocalModel, local_model, on_thread
 from tests.system.stack import Stack
@@ -75,6 +76,23 @@ async def test_reference_is_bit_identical_to_transformers(reference: LocalModel,
             with torch.inference_mode():
                 expected = theirs(torch.tensor([[token]]), past_key_values=seen).logits[0]
             assert torch.equal(ours, expected[0]), f"prompt of {length} tokens, decoded {step + 1}"
+
+
+@pytest.mark.parametrize("batch", [2, 5, 8])
+async def test_in_a_ragged_batch_each_is_transformers_own(reference: LocalModel, theirs: Any, batch: int) -> None:
+    """Prompts of several lengths in one step, then a token of each, then prompts beside tokens."""
+    texts = [prompt(length) for length in LENGTHS[-batch:]]
+    together = Texts(reference.model, [len(text) + 8 for text in texts])
+    seen = [DynamicCache() for _ in texts]
+    steps = [texts, *([torch.tensor([7 * step + place]) for place in range(batch)] for step in range(3))]
+    steps.append([torch.arange(1 + place % 4) for place in range(batch)])
+    for step in steps:
+        tokens = sum(map(len, step))
+        lasts = [len(some) for some in step]
+        ours = await on_thread(together.forward, step, reference.mixture(tokens, decoding=False), lasts)
+        for cache, some, logits in zip(seen, step, ours, strict=True):
+            with torch.inference_mode():
+                assert torch.equal(logits, theirs(some[None], past_key_values=cache).logits[0])
 
 
 async def test_fast_writes_the_same_up_to_ties(reference: LocalModel, fast: LocalModel) -> None:

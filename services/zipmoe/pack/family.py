@@ -91,6 +91,9 @@ def geometry(config: Mapping[str, Any]) -> Geometry:
         raise InvalidRequest(f"model_type {model_type!r} is not supported; supported are: {', '.join(FAMILIES)}")
     family = FAMILIES[model_type]
 
+    # One name of it in the checkpoints that authors publish, the other in those that transformers saves again.
+    experts = family.experts if family.experts in config else "num_local_experts"
+
     def size(key: str) -> int:
         value = config.get(key)
         if type(value) is not int or value < 1:
@@ -100,7 +103,7 @@ def geometry(config: Mapping[str, Any]) -> Geometry:
     size(family.layers)
     if not (layers := sparse_layers(config)):
         raise InvalidRequest("config.json: no layer has experts; ZipMoE is for models that have some")
-    return Geometry(model_type, layers, size(family.experts), size(family.hidden), size(family.intermediate))
+    return Geometry(model_type, layers, size(experts), size(family.hidden), size(family.intermediate))
 
 
 def runs(tensors: Mapping[str, Tensor], sizes: Geometry) -> list[Run]:

@@ -124,6 +124,8 @@ class Decoder:
 
     def _logits(self, x: Rows) -> Tensor:
         stack, do = self._stack, self.arithmetic
+        if not len(x):
+            return torch.empty(0, self.config.vocabulary, dtype=torch.bfloat16)
         return do.logits(do.linear(self._norm(x, stack.norm), stack.head.weight, stack.head.bias), stack.scales.logits)
 
     def _norm(self, x: Rows, norm: Norm) -> Rows:
