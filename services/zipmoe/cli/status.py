@@ -1,12 +1,13 @@
-"""zipmoe status: a picture of the cache."""
+"""zipmoe status: a picture of the requests and the cache."""
 
 import asyncio
 from pathlib import Path
 
+import grpc
 from rich.console import Console
 from rich.table import Table
 
-from zipmoe.v1 import scheduler_pb2, scheduler_pb2_grpc
+from zipmoe.v1 import inference_pb2, inference_pb2_grpc, scheduler_pb2, scheduler_pb2_grpc
 from zipmoe.wire.channel import connect
 from zipmoe.wire.places import Places, default_run
 from zipmoe.wire.status import raised
@@ -15,14 +16,34 @@ _PATIENCE_SECONDS = 5.0
 
 
 def status(run: Path | None) -> None:
-    Console().print(_table(asyncio.run(_ask(Places.under(run or default_run()).scheduler))))
+    cache, load = asyncio.run(_ask(Places.under(run or default_run())))
+    Console().print(_requests(load))
+    Console().print(_table(cache))
 
 
-async def _ask(address: str) -> scheduler_pb2.GetCacheStatusResponse:
-    async with connect(address) as channel:
-        stub = scheduler_pb2_grpc.SchedulerServiceStub(channel)
+async def _ask(places: Places) -> tuple[scheduler_pb2.GetCacheStatusResponse, inference_pb2.GetLoadResponse | None]:
+    """The second is None if inference is away, or listens elsewhere."""
+    async with connect(places.scheduler) as scheduler, connect(places.inference) as inference:
+        stub = scheduler_pb2_grpc.SchedulerServiceStub(scheduler)
         with raised():
-            return await stub.GetCacheStatus(scheduler_pb2.GetCacheStatusRequest(), timeout=_PATIENCE_SECONDS)
+            cache = await stub.GetCacheStatus(scheduler_pb2.GetCacheStatusRequest(), timeout=_PATIENCE_SECONDS)
+        try:
+            asked = inference_pb2_grpc.InferenceServiceStub(inference)
+            return cache, await asked.GetLoad(inference_pb2.GetLoadRequest(), timeout=_PATIENCE_SECONDS)
+        except grpc.aio.AioRpcError:
+            return cache, None
+
+
+def _requests(load: inference_pb2.GetLoadResponse | None) -> Table:
+    table = Table(title="requests", show_header=False, title_justify="left")
+    if load is None:
+        table.add_row("inference", "does not answer at its socket")
+        return table
+    table.add_row("running", f"{load.running}, and {load.waiting} waiting")
+    kept = f"{load.pages_used * load.page_tokens} of {load.pages * load.page_tokens} tokens"
+    table.add_row("keys and values", kept)
+    table.add_row("tokens", f"{load.tokens} in {load.steps} steps since inference started")
+    return table
 
 
 def _table(cache: scheduler_pb2.GetCacheStatusResponse) -> Table:
@@ -44,6 +65,11 @@ def _table(cache: scheduler_pb2.GetCacheStatusResponse) -> Table:
         ("misses", f"{cache.misses}, {cache.partial_misses} of them lacking a plane alone"),
         ("evictions", f"{cache.evictions}, and {cache.demotions} that left a plane"),
         ("read from disk", f"{cache.bytes_read / 2**20:.1f} MiB"),
+        ("read ahead", f"{cache.forecast_bytes_read / 2**20:.1f} MiB of it, {_share(cache):.0%} of that was used"),
     ):
         table.add_row(name, value)
     return table
+
+
+def _share(cache: scheduler_pb2.GetCacheStatusResponse) -> float:
+    return cache.forecast_bytes_used / cache.forecast_bytes_read if cache.forecast_bytes_read else 1.0
