@@ -32,6 +32,8 @@ bench: .venv/peers .run/demo.zipmoe/manifest
 	$(bin)/python -m benchmarks.scheduler
 	$(bin)/python -m benchmarks.prediction
 	$(bin)/python -m benchmarks.forecast
+	$(bin)/python -m benchmarks.batching
+	$(bin)/python -m benchmarks.overload
 	$(bin)/python -m benchmarks.resident
 
 # llama.cpp, compiled for this machine: some ten minutes on two cores.
