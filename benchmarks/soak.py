@@ -157,20 +157,26 @@ def served(packed: Path, memory: str, kv_tokens: int) -> Iterator[tuple[Group, P
     with tempfile.TemporaryDirectory(prefix="zipmoe-soak-", dir="/tmp") as run:
         command = [str(Path(sys.executable).with_name("zipmoe")), "up", str(packed), "--memory", memory]
         command += ["--kv-tokens", str(kv_tokens), "--run", run]
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=group.join)
+        said = Path(run) / "said"
+        with said.open("w") as log:
+            process = subprocess.Popen(command, stderr=log, preexec_fn=group.join)
         try:
-            assert process.stderr is not None
-            for line in process.stderr:
-                print(line, end="")
-                if line.startswith("ready at"):
-                    break
-            else:
-                raise SystemExit("it ended before it was ready")
+            until_ready(process, said)
             yield group, Places.under(Path(run))
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(60)
             group.remove()
+
+
+def until_ready(process: "subprocess.Popen[bytes]", said: Path) -> None:
+    """Shows what it has said until then."""
+    ends = time.monotonic() + START_SECONDS
+    while "\nready at" not in said.read_text():
+        if process.poll() is not None or time.monotonic() > ends:
+            raise SystemExit(f"it is not ready:\n{said.read_text()}")
+        time.sleep(0.1)
+    print(said.read_text())
 
 
 def row(group: Group, started: float) -> Row:
