@@ -15,23 +15,21 @@ from typing import Final
 import numpy as np
 
 from zipmoe.errors import CacheExhausted
-from zipmoe.inference import sequence as sequences
 from zipmoe.inference.model.kv_cache import PAGE, pages_for
 from zipmoe.inference.model.span import Span
 from zipmoe.inference.pages import Pages, names
+from zipmoe.inference.sequence import Sequence
 
 # Tokens of prompts in a step. More are computed together the faster for each, and keep those who write waiting longer.
 CHUNK: Final = 256
 MOST_WAITING: Final = 64
-
-_Sequence = sequences.Sequence
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
     """A sequence's part of a step. `decoding`: what it has written last, not its prompt."""
 
-    sequence: _Sequence
+    sequence: Sequence
     span: Span
     decoding: bool
 
@@ -40,13 +38,13 @@ class Batch:
     def __init__(self, pages: Pages, most: int, divides: bool) -> None:
         """At most `most` run at once. `divides`: prompts may be cut into pieces and share pages."""
         self.pages = pages
-        self.running: list[_Sequence] = []
-        self.waiting: deque[_Sequence] = deque()
+        self.running: list[Sequence] = []
+        self.waiting: deque[Sequence] = deque()
         self._ends: deque[float] = deque(maxlen=16)
         self._most = most
         self._divides = divides
 
-    def add(self, sequence: _Sequence) -> None:
+    def add(self, sequence: Sequence) -> None:
         """Raises CacheExhausted if too many wait."""
         if len(self.waiting) >= MOST_WAITING:
             after = self._pace()
@@ -107,7 +105,7 @@ class Batch:
                 sequence.started, sequence.reused = time.monotonic(), sequence.computed
             self.running.append(self.waiting.popleft())
 
-    def _release(self, sequence: _Sequence) -> None:
+    def _release(self, sequence: Sequence) -> None:
         self.pages.release(sequence.pages)
         sequence.pages, sequence.names, sequence.computed = [], [], 0
 
@@ -120,7 +118,7 @@ class Batch:
         prompts = {id(each): each.missing for each in self.running if each.missing > 1}
         return {id(each): 1 for each in self.running} | shares(prompts, CHUNK)
 
-    def _make_room(self, sequence: _Sequence, tokens: int) -> bool:
+    def _make_room(self, sequence: Sequence, tokens: int) -> bool:
         """Has pages for so many tokens, those of others if need be; False if it had to give up its own."""
         wanted = pages_for(tokens) - len(sequence.pages)
         while wanted > self.pages.free:
@@ -132,14 +130,14 @@ class Batch:
         sequence.pages += self.pages.take(wanted)
         return True
 
-    def _part(self, sequence: _Sequence, count: int) -> Part:
+    def _part(self, sequence: Sequence, count: int) -> Part:
         end = sequence.computed + count
         tokens = np.array(sequence.tokens[sequence.computed : end], np.int64)
         last = int(end == len(sequence.tokens))
         span = Span(tokens, sequence.computed, np.array(sequence.pages, np.int32), last)
         return Part(sequence, span, decoding=count == 1 and sequence.computed >= sequence.prompt)
 
-    def _name(self, sequence: _Sequence) -> None:
+    def _name(self, sequence: Sequence) -> None:
         """Those pages that are full now."""
         named, full = len(sequence.names), sequence.computed // PAGE
         if full > named:
@@ -168,6 +166,6 @@ def shares(missing: dict[int, int], chunk: int) -> dict[int, int]:
     return given
 
 
-def whole(sequence: _Sequence) -> int:
+def whole(sequence: Sequence) -> int:
     """The tokens that go next where rows are not to be divided otherwise than they were the first time."""
     return sequence.prompt if not sequence.computed else min(1, sequence.missing)

@@ -11,7 +11,7 @@ step is waited for any more, it ends before its next expert. It knows tokens and
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
@@ -19,7 +19,6 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from zipmoe.errors import InvalidRequest, ServiceRestarting, StaleEpoch, ZipMoEError
-from zipmoe.inference import sequence as sequences
 from zipmoe.inference.batch import Batch, Part
 from zipmoe.inference.experts import Experts, Interrupted
 from zipmoe.inference.mixture import WalkedMixture
@@ -27,7 +26,7 @@ from zipmoe.inference.model.decoder import Decoder
 from zipmoe.inference.model.kv_cache import PAGE
 from zipmoe.inference.pages import Pages
 from zipmoe.inference.sampling import Sampled, Sampling, sample
-from zipmoe.inference.sequence import Delta
+from zipmoe.inference.sequence import Delta, Sequence
 from zipmoe.inference.tally import Counters, Tally
 from zipmoe.inference.text import TextStream
 from zipmoe.routing.record import Record
@@ -59,7 +58,7 @@ class Engine:
         self._cache = model.cache(pages)
         self._wanted = asyncio.Event()
         # Those in the step that is being computed.
-        self._present: Sequence[Part] = ()
+        self._present = list[Part]()
         self._compute_thread = ThreadPoolExecutor(1, "compute")
 
     @asynccontextmanager
@@ -95,7 +94,7 @@ class Engine:
             if self._present and all(part.sequence.over for part in self._present):
                 self._experts.interrupt()
 
-    def _admitted(self, prompt: list[int], sampling: Sampling) -> sequences.Sequence:
+    def _admitted(self, prompt: list[int], sampling: Sampling) -> Sequence:
         config, pages = self.model.config, self.batch.pages.count
         if not prompt:
             raise InvalidRequest("the prompt is empty: give at least one token")
@@ -115,7 +114,7 @@ class Engine:
             )
         room = min(room, fitting, sampling.max_tokens or room)
         text = TextStream(self.tokenizer, sampling.stop)
-        return sequences.Sequence(list(prompt), sampling, room, self._end_tokens, text, sampling.generator())
+        return Sequence(list(prompt), sampling, room, self._end_tokens, text, sampling.generator())
 
     # -- steps
 
@@ -133,7 +132,7 @@ class Engine:
                 if not sequence.over:
                     sequence.fail(ServiceRestarting("the inference service stops, or starts anew: ask again"))
 
-    async def _step(self, parts: Sequence[Part]) -> None:
+    async def _step(self, parts: list[Part]) -> None:
         """What goes wrong is told those whom it concerns. Raises StaleEpoch, after which this process cannot go on."""
         try:
             sampled, counters = await self._on_compute_thread(parts)
@@ -159,7 +158,7 @@ class Engine:
                 if token is not None and not part.sequence.over:
                     part.sequence.tell(token)
 
-    async def _on_compute_thread(self, parts: Sequence[Part]) -> tuple[list[Sampled | None], list[Counters]]:
+    async def _on_compute_thread(self, parts: list[Part]) -> tuple[list[Sampled | None], list[Counters]]:
         self._experts.resume()
         self._present = parts
         future = asyncio.get_running_loop().run_in_executor(self._compute_thread, self._compute, parts)
@@ -172,9 +171,9 @@ class Engine:
                 await future
             raise
         finally:
-            self._present = ()
+            self._present = []
 
-    def _compute(self, parts: Sequence[Part]) -> tuple[list[Sampled | None], list[Counters]]:
+    def _compute(self, parts: list[Part]) -> tuple[list[Sampled | None], list[Counters]]:
         """Compute thread: the next token of each, and what it took; None where the prompt goes on."""
         lengths, calls = [len(part.span.tokens) for part in parts], self._experts.calls
         decoding = np.repeat([part.decoding for part in parts], lengths)
@@ -192,7 +191,7 @@ class Engine:
         return sampled, tally.counters(self._experts.calls - calls)
 
 
-def _fail(parts: Sequence[Part], error: ZipMoEError) -> None:
+def _fail(parts: list[Part], error: ZipMoEError) -> None:
     for part in parts:
         if not part.sequence.over:
             part.sequence.fail(error)
