@@ -5,12 +5,37 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, decoders
+from tokenizers.models import BPE
 
 from zipmoe.inference.text import TextStream
 
 TOKENIZER = Tokenizer.from_file(str(Path(__file__).parents[2] / "models" / "demo" / "tokenizer.json"))
 END = 0
+SIZE = TOKENIZER.get_vocab_size()
+
+
+def with_bytes_as_a_way_out() -> Tokenizer:
+    """As Llama's and Mixtral's: words begin with a low line, what is no word is bytes."""
+    words = ["<s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "a", "b", "▁a", "▁ab", "ä", "▁▁"]
+    tokenizer = Tokenizer(BPE({word: number for number, word in enumerate(words)}, [], byte_fallback=True))
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    tokenizer.add_special_tokens(["<s>"])
+    return tokenizer
+
+
+def bytes_of(tokenizer: Tokenizer) -> list[int]:
+    """The token of each byte: those that print are letters themselves, the others are letters from 256 on."""
+    printing = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    others = [byte for byte in range(256) if byte not in printing]
+    letters = [byte if byte in printing else 256 + others.index(byte) for byte in range(256)]
+    return [tokenizer.get_vocab()[chr(letter)] for letter in letters]
+
+
+BYTES = bytes_of(TOKENIZER)
+FALLBACK = with_bytes_as_a_way_out()
 
 
 def tokens(text: str) -> list[int]:
@@ -97,3 +122,104 @@ def test_a_stream_says_what_lies_before_the_earliest_stop_string(text: str, stop
     assert not any(one in said for one in stop)
     if not stream.stopped:
         assert said == text
+
+
+def said(tokenizer: Tokenizer, fed: list[int], *stop: str) -> tuple[str, TextStream]:
+    """All that a stream says of tokens, until it has stopped."""
+    stream, text = TextStream(tokenizer, stop), ""
+    for token in fed:
+        text += stream.feed(token)
+        if stream.stopped:
+            break
+    return text + stream.finish(), stream
+
+
+def one_byte_tokens(text: bytes) -> list[int]:
+    """Tokens of a byte each, by the letter that byte-level BPE writes it with."""
+    return [BYTES[byte] for byte in text]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "🙂".encode(),
+        "👩‍👩‍👧‍👦 漢字かな".encode(),
+        "🙂".encode()[:3],
+        b"a\xff",
+        b"a\xffb",
+        b"\x80\x80\x80\xf0\x9f\x99\x82",
+        b"\xe6\xbc\xe6\xbc\xa2",
+        b"\xf0\x9f\xf0\x9f\x99",
+        b"\xed\xa0\x80x",
+        "\ufffd".encode(),
+        "a\ufffdb\ufffd".encode(),
+        b"\xff" * 30,
+    ],
+)
+def test_bytes_one_by_one_are_the_whole(text: bytes) -> None:
+    fed = one_byte_tokens(text)
+    assert TOKENIZER.decode(fed) == text.decode(errors="replace")
+    assert said(TOKENIZER, fed)[0] == text.decode(errors="replace")
+
+
+def test_a_half_character_comes_out_at_the_end_alone() -> None:
+    stream = TextStream(TOKENIZER, ())
+    assert [stream.feed(token) for token in one_byte_tokens("a🙂".encode()[:4])] == ["a", "", "", ""]
+    assert stream.finish() == "\ufffd"
+    assert stream.finish() == ""
+
+
+@given(st.lists(st.integers(0, SIZE + 9), max_size=40))
+def test_whatever_is_sampled_is_the_decoded_whole(fed: list[int]) -> None:
+    """Special tokens, halves of characters, and tokens that a model has and its tokenizer has not."""
+    assert said(TOKENIZER, fed)[0] == TOKENIZER.decode(fed)
+
+
+@given(st.lists(st.binary(max_size=6) | st.text(max_size=3).map(str.encode), max_size=12))
+def test_whatever_bytes_are_sampled_are_the_decoded_whole(parts: list[bytes]) -> None:
+    fed = one_byte_tokens(b"".join(parts))
+    assert said(TOKENIZER, fed)[0] == TOKENIZER.decode(fed)
+
+
+@given(st.lists(st.text(st.sampled_from(" ab🙂漢ä"), max_size=6), max_size=8))
+def test_bytes_as_a_way_out_are_the_whole(parts: list[str]) -> None:
+    vocabulary = FALLBACK.get_vocab()
+    fed = [
+        token
+        for part in parts
+        for letter in part.replace(" ", "▁")
+        for token in (
+            [vocabulary[letter]]
+            if letter in vocabulary
+            else [vocabulary[f"<0x{byte:02X}>"] for byte in letter.encode()]
+        )
+    ]
+    assert said(FALLBACK, fed)[0] == FALLBACK.decode(fed)
+
+
+@given(st.lists(st.integers(0, FALLBACK.get_vocab_size()), max_size=30))
+def test_bytes_as_a_way_out_may_be_anything(fed: list[int]) -> None:
+    """A wrong byte spoils, in the whole, all bytes before it; a stream has said them by then, and goes on."""
+    text = said(FALLBACK, fed)[0]
+    whole = FALLBACK.decode(fed)
+    assert "\ufffd" in whole or text == whole
+
+
+@given(
+    st.lists(st.integers(0, SIZE - 1), max_size=25),
+    st.lists(st.text(st.sampled_from("abe \n(\ufffd"), min_size=1, max_size=3), max_size=3),
+)
+def test_a_stream_ends_before_the_first_stop_string_that_is_complete(fed: list[int], stop: list[str]) -> None:
+    whole = TOKENIZER.decode(fed)
+    complete = [(whole.index(each) + len(each), whole.index(each)) for each in stop if each in whole]
+    text, stream = said(TOKENIZER, fed, *stop)
+    assert stream.stopped == bool(complete)
+    assert text == (whole[: min(complete)[1]] if complete else whole)
+
+
+def test_how_text_is_cut_into_tokens_does_not_choose_the_stop_string() -> None:
+    whole = max((TOKENIZER.decode([token]) for token in range(SIZE) if token != END), key=len)
+    (token,) = TOKENIZER.encode(whole).ids
+    assert len(whole) > 4
+    stop = (whole, whole[2:4])
+    assert said(TOKENIZER, [token], *stop)[0] == said(TOKENIZER, one_byte_tokens(whole.encode()), *stop)[0] == whole[:2]

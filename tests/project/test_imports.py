@@ -67,6 +67,7 @@ PURE = (
     "zipmoe.pack.codec",
     "zipmoe.arena.layout",
     "zipmoe.inference.model",
+    "zipmoe.inference.chat",
     "zipmoe.inference.sampling",
 )
 

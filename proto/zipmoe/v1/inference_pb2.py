@@ -25,41 +25,45 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19zipmoe/v1/inference.proto\x12\tzipmoe.v1\x1a\x1egoogle/protobuf/duration.proto\"\x1f\n\rTokenSequence\x12\x0e\n\x06tokens\x18\x01 \x03(\r\"\xec\x01\n\x0eSamplingParams\x12\x17\n\nmax_tokens\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x18\n\x0btemperature\x18\x02 \x01(\x02H\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x03 \x01(\x02H\x02\x88\x01\x01\x12\x12\n\x05top_k\x18\x04 \x01(\rH\x03\x88\x01\x01\x12\x11\n\x04seed\x18\x05 \x01(\x04H\x04\x88\x01\x01\x12\x0c\n\x04stop\x18\x06 \x03(\t\x12\x15\n\x08logprobs\x18\x07 \x01(\rH\x05\x88\x01\x01\x42\r\n\x0b_max_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x07\n\x05_seedB\x0b\n\t_logprobs\"\x84\x01\n\x0fGenerateRequest\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12*\n\x06tokens\x18\x02 \x01(\x0b\x32\x18.zipmoe.v1.TokenSequenceH\x00\x12+\n\x08sampling\x18\x03 \x01(\x0b\x32\x19.zipmoe.v1.SamplingParamsB\x08\n\x06prompt\"\xa6\x01\n\x10GenerateResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0e\n\x06tokens\x18\x02 \x03(\r\x12\'\n\x06\x66inish\x18\x03 \x01(\x0e\x32\x17.zipmoe.v1.FinishReason\x12\x1f\n\x05usage\x18\x04 \x01(\x0b\x32\x10.zipmoe.v1.Usage\x12*\n\x08logprobs\x18\x05 \x03(\x0b\x32\x18.zipmoe.v1.TokenLogprobs\"K\n\rTokenLogprobs\x12\x0f\n\x07logprob\x18\x01 \x01(\x02\x12)\n\tlikeliest\x18\x02 \x03(\x0b\x32\x16.zipmoe.v1.LikelyToken\"-\n\x0bLikelyToken\x12\r\n\x05token\x18\x01 \x01(\r\x12\x0f\n\x07logprob\x18\x02 \x01(\x02\"\xc8\x02\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\r\x12-\n\nqueue_time\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x36\n\x13time_to_first_token\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x38\n\x15time_per_output_token\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0b\x65xpert_uses\x18\x06 \x01(\x04\x12\x15\n\rexpert_misses\x18\x07 \x01(\x04\x12\x15\n\racquire_calls\x18\x08 \x01(\x04\x12\x12\n\nbytes_read\x18\t \x01(\x04\x12\x15\n\rreused_tokens\x18\n \x01(\r\"\x1f\n\x0fTokenizeRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\"\"\n\x10TokenizeResponse\x12\x0e\n\x06tokens\x18\x01 \x03(\r\"\x11\n\x0fGetModelRequest\"j\n\x10GetModelResponse\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\x0f\n\x07\x63ontext\x18\x03 \x01(\r\x12\x12\n\nvocabulary\x18\x04 \x01(\r\x12\x0c\n\x04mode\x18\x05 \x01(\t\"\x10\n\x0eGetLoadRequest\"\x8a\x01\n\x0fGetLoadResponse\x12\x0f\n\x07running\x18\x01 \x01(\r\x12\x0f\n\x07waiting\x18\x02 \x01(\r\x12\x13\n\x0bpage_tokens\x18\x03 \x01(\r\x12\r\n\x05pages\x18\x04 \x01(\r\x12\x12\n\npages_used\x18\x05 \x01(\r\x12\r\n\x05steps\x18\x06 \x01(\x04\x12\x0e\n\x06tokens\x18\x07 \x01(\x04*v\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x15\n\x11\x46INISH_REASON_END\x10\x01\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x02\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x03\x32\xa5\x02\n\x10InferenceService\x12\x45\n\x08Generate\x12\x1a.zipmoe.v1.GenerateRequest\x1a\x1b.zipmoe.v1.GenerateResponse0\x01\x12\x43\n\x08Tokenize\x12\x1a.zipmoe.v1.TokenizeRequest\x1a\x1b.zipmoe.v1.TokenizeResponse\x12\x43\n\x08GetModel\x12\x1a.zipmoe.v1.GetModelRequest\x1a\x1b.zipmoe.v1.GetModelResponse\x12@\n\x07GetLoad\x12\x19.zipmoe.v1.GetLoadRequest\x1a\x1a.zipmoe.v1.GetLoadResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19zipmoe/v1/inference.proto\x12\tzipmoe.v1\x1a\x1egoogle/protobuf/duration.proto\"\x1f\n\rTokenSequence\x12\x0e\n\x06tokens\x18\x01 \x03(\r\"\xec\x01\n\x0eSamplingParams\x12\x17\n\nmax_tokens\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x18\n\x0btemperature\x18\x02 \x01(\x02H\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x03 \x01(\x02H\x02\x88\x01\x01\x12\x12\n\x05top_k\x18\x04 \x01(\rH\x03\x88\x01\x01\x12\x11\n\x04seed\x18\x05 \x01(\x04H\x04\x88\x01\x01\x12\x0c\n\x04stop\x18\x06 \x03(\t\x12\x15\n\x08logprobs\x18\x07 \x01(\rH\x05\x88\x01\x01\x42\r\n\x0b_max_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x07\n\x05_seedB\x0b\n\t_logprobs\"(\n\x07Message\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"j\n\x0c\x43onversation\x12$\n\x08messages\x18\x01 \x03(\x0b\x32\x12.zipmoe.v1.Message\x12\x1e\n\x11generation_prompt\x18\x02 \x01(\x08H\x00\x88\x01\x01\x42\x14\n\x12_generation_prompt\"\xb5\x01\n\x0fGenerateRequest\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12*\n\x06tokens\x18\x02 \x01(\x0b\x32\x18.zipmoe.v1.TokenSequenceH\x00\x12/\n\x0c\x63onversation\x18\x04 \x01(\x0b\x32\x17.zipmoe.v1.ConversationH\x00\x12+\n\x08sampling\x18\x03 \x01(\x0b\x32\x19.zipmoe.v1.SamplingParamsB\x08\n\x06prompt\"\xa6\x01\n\x10GenerateResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0e\n\x06tokens\x18\x02 \x03(\r\x12\'\n\x06\x66inish\x18\x03 \x01(\x0e\x32\x17.zipmoe.v1.FinishReason\x12\x1f\n\x05usage\x18\x04 \x01(\x0b\x32\x10.zipmoe.v1.Usage\x12*\n\x08logprobs\x18\x05 \x03(\x0b\x32\x18.zipmoe.v1.TokenLogprobs\"K\n\rTokenLogprobs\x12\x0f\n\x07logprob\x18\x01 \x01(\x02\x12)\n\tlikeliest\x18\x02 \x03(\x0b\x32\x16.zipmoe.v1.LikelyToken\"-\n\x0bLikelyToken\x12\r\n\x05token\x18\x01 \x01(\r\x12\x0f\n\x07logprob\x18\x02 \x01(\x02\"\xc8\x02\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\r\x12-\n\nqueue_time\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x36\n\x13time_to_first_token\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x38\n\x15time_per_output_token\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0b\x65xpert_uses\x18\x06 \x01(\x04\x12\x15\n\rexpert_misses\x18\x07 \x01(\x04\x12\x15\n\racquire_calls\x18\x08 \x01(\x04\x12\x12\n\nbytes_read\x18\t \x01(\x04\x12\x15\n\rreused_tokens\x18\n \x01(\r\"\x1f\n\x0fTokenizeRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\"\"\n\x10TokenizeResponse\x12\x0e\n\x06tokens\x18\x01 \x03(\r\"\x11\n\x0fGetModelRequest\"x\n\x10GetModelResponse\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\x0f\n\x07\x63ontext\x18\x03 \x01(\r\x12\x12\n\nvocabulary\x18\x04 \x01(\r\x12\x0c\n\x04mode\x18\x05 \x01(\t\x12\x0c\n\x04\x63hat\x18\x06 \x01(\x08\"\x10\n\x0eGetLoadRequest\"\x8a\x01\n\x0fGetLoadResponse\x12\x0f\n\x07running\x18\x01 \x01(\r\x12\x0f\n\x07waiting\x18\x02 \x01(\r\x12\x13\n\x0bpage_tokens\x18\x03 \x01(\r\x12\r\n\x05pages\x18\x04 \x01(\r\x12\x12\n\npages_used\x18\x05 \x01(\r\x12\r\n\x05steps\x18\x06 \x01(\x04\x12\x0e\n\x06tokens\x18\x07 \x01(\x04*v\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x15\n\x11\x46INISH_REASON_END\x10\x01\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x02\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x03\x32\xa5\x02\n\x10InferenceService\x12\x45\n\x08Generate\x12\x1a.zipmoe.v1.GenerateRequest\x1a\x1b.zipmoe.v1.GenerateResponse0\x01\x12\x43\n\x08Tokenize\x12\x1a.zipmoe.v1.TokenizeRequest\x1a\x1b.zipmoe.v1.TokenizeResponse\x12\x43\n\x08GetModel\x12\x1a.zipmoe.v1.GetModelRequest\x1a\x1b.zipmoe.v1.GetModelResponse\x12@\n\x07GetLoad\x12\x19.zipmoe.v1.GetLoadRequest\x1a\x1a.zipmoe.v1.GetLoadResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'zipmoe.v1.inference_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FINISHREASON']._serialized_start=1458
-  _globals['_FINISHREASON']._serialized_end=1576
+  _globals['_FINISHREASON']._serialized_start=1671
+  _globals['_FINISHREASON']._serialized_end=1789
   _globals['_TOKENSEQUENCE']._serialized_start=72
   _globals['_TOKENSEQUENCE']._serialized_end=103
   _globals['_SAMPLINGPARAMS']._serialized_start=106
   _globals['_SAMPLINGPARAMS']._serialized_end=342
-  _globals['_GENERATEREQUEST']._serialized_start=345
-  _globals['_GENERATEREQUEST']._serialized_end=477
-  _globals['_GENERATERESPONSE']._serialized_start=480
-  _globals['_GENERATERESPONSE']._serialized_end=646
-  _globals['_TOKENLOGPROBS']._serialized_start=648
-  _globals['_TOKENLOGPROBS']._serialized_end=723
-  _globals['_LIKELYTOKEN']._serialized_start=725
-  _globals['_LIKELYTOKEN']._serialized_end=770
-  _globals['_USAGE']._serialized_start=773
-  _globals['_USAGE']._serialized_end=1101
-  _globals['_TOKENIZEREQUEST']._serialized_start=1103
-  _globals['_TOKENIZEREQUEST']._serialized_end=1134
-  _globals['_TOKENIZERESPONSE']._serialized_start=1136
-  _globals['_TOKENIZERESPONSE']._serialized_end=1170
-  _globals['_GETMODELREQUEST']._serialized_start=1172
-  _globals['_GETMODELREQUEST']._serialized_end=1189
-  _globals['_GETMODELRESPONSE']._serialized_start=1191
-  _globals['_GETMODELRESPONSE']._serialized_end=1297
-  _globals['_GETLOADREQUEST']._serialized_start=1299
-  _globals['_GETLOADREQUEST']._serialized_end=1315
-  _globals['_GETLOADRESPONSE']._serialized_start=1318
-  _globals['_GETLOADRESPONSE']._serialized_end=1456
-  _globals['_INFERENCESERVICE']._serialized_start=1579
-  _globals['_INFERENCESERVICE']._serialized_end=1872
+  _globals['_MESSAGE']._serialized_start=344
+  _globals['_MESSAGE']._serialized_end=384
+  _globals['_CONVERSATION']._serialized_start=386
+  _globals['_CONVERSATION']._serialized_end=492
+  _globals['_GENERATEREQUEST']._serialized_start=495
+  _globals['_GENERATEREQUEST']._serialized_end=676
+  _globals['_GENERATERESPONSE']._serialized_start=679
+  _globals['_GENERATERESPONSE']._serialized_end=845
+  _globals['_TOKENLOGPROBS']._serialized_start=847
+  _globals['_TOKENLOGPROBS']._serialized_end=922
+  _globals['_LIKELYTOKEN']._serialized_start=924
+  _globals['_LIKELYTOKEN']._serialized_end=969
+  _globals['_USAGE']._serialized_start=972
+  _globals['_USAGE']._serialized_end=1300
+  _globals['_TOKENIZEREQUEST']._serialized_start=1302
+  _globals['_TOKENIZEREQUEST']._serialized_end=1333
+  _globals['_TOKENIZERESPONSE']._serialized_start=1335
+  _globals['_TOKENIZERESPONSE']._serialized_end=1369
+  _globals['_GETMODELREQUEST']._serialized_start=1371
+  _globals['_GETMODELREQUEST']._serialized_end=1388
+  _globals['_GETMODELRESPONSE']._serialized_start=1390
+  _globals['_GETMODELRESPONSE']._serialized_end=1510
+  _globals['_GETLOADREQUEST']._serialized_start=1512
+  _globals['_GETLOADREQUEST']._serialized_end=1528
+  _globals['_GETLOADRESPONSE']._serialized_start=1531
+  _globals['_GETLOADRESPONSE']._serialized_end=1669
+  _globals['_INFERENCESERVICE']._serialized_start=1792
+  _globals['_INFERENCESERVICE']._serialized_end=2085
 # @@protoc_insertion_point(module_scope)

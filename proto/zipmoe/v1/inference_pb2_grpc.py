@@ -64,7 +64,8 @@ class InferenceServiceServicer:
     def Generate(self, request, context):
         """Completes a prompt; a message a token, the last one carries `finish` and `usage`.
         Cancelling, going away or a deadline ends the work within one step.
-        INVALID_ARGUMENT    the prompt is empty or longer than the context, or a parameter is out of range.
+        INVALID_ARGUMENT    the prompt is empty or longer than the context, or a parameter is out of range; a conversation
+        that the chat template refuses, or the pack has no template.
         RESOURCE_EXHAUSTED  too many requests wait: try again after the delay of the google.rpc.RetryInfo in its details;
         without one, memory is too small.
         DATA_LOSS           an expert on disk is damaged: verify the pack.

@@ -36,7 +36,8 @@ class InferenceServiceStub:
     Generate: _grpc.UnaryStreamMultiCallable[_inference_pb2.GenerateRequest, _inference_pb2.GenerateResponse]
     """Completes a prompt; a message a token, the last one carries `finish` and `usage`.
     Cancelling, going away or a deadline ends the work within one step.
-      INVALID_ARGUMENT    the prompt is empty or longer than the context, or a parameter is out of range.
+      INVALID_ARGUMENT    the prompt is empty or longer than the context, or a parameter is out of range; a conversation
+                          that the chat template refuses, or the pack has no template.
       RESOURCE_EXHAUSTED  too many requests wait: try again after the delay of the google.rpc.RetryInfo in its details;
                           without one, memory is too small.
       DATA_LOSS           an expert on disk is damaged: verify the pack.
@@ -59,7 +60,8 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     Generate: _aio.UnaryStreamMultiCallable[_inference_pb2.GenerateRequest, _inference_pb2.GenerateResponse]  # type: ignore[assignment]
     """Completes a prompt; a message a token, the last one carries `finish` and `usage`.
     Cancelling, going away or a deadline ends the work within one step.
-      INVALID_ARGUMENT    the prompt is empty or longer than the context, or a parameter is out of range.
+      INVALID_ARGUMENT    the prompt is empty or longer than the context, or a parameter is out of range; a conversation
+                          that the chat template refuses, or the pack has no template.
       RESOURCE_EXHAUSTED  too many requests wait: try again after the delay of the google.rpc.RetryInfo in its details;
                           without one, memory is too small.
       DATA_LOSS           an expert on disk is damaged: verify the pack.
@@ -85,7 +87,8 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_inference_pb2.GenerateResponse], _abc.AsyncIterator[_inference_pb2.GenerateResponse]]:
         """Completes a prompt; a message a token, the last one carries `finish` and `usage`.
         Cancelling, going away or a deadline ends the work within one step.
-          INVALID_ARGUMENT    the prompt is empty or longer than the context, or a parameter is out of range.
+          INVALID_ARGUMENT    the prompt is empty or longer than the context, or a parameter is out of range; a conversation
+                              that the chat template refuses, or the pack has no template.
           RESOURCE_EXHAUSTED  too many requests wait: try again after the delay of the google.rpc.RetryInfo in its details;
                               without one, memory is too small.
           DATA_LOSS           an expert on disk is damaged: verify the pack.

@@ -4,16 +4,16 @@ import argparse
 import asyncio
 import logging
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import torch
 
 from zipmoe.arena.arena import Arena
 from zipmoe.errors import InvalidRequest
+from zipmoe.inference.chat import load_chat
 from zipmoe.inference.engine import Engine
 from zipmoe.inference.experts import Experts
 from zipmoe.inference.model.decoder import Decoder
@@ -22,7 +22,7 @@ from zipmoe.inference.model.kv_cache import pages_for
 from zipmoe.inference.model.modes import arithmetic
 from zipmoe.inference.scheduler_client import SchedulerClient
 from zipmoe.inference.service import InferenceService
-from zipmoe.inference.text import load_tokenizer
+from zipmoe.inference.text import end_tokens, load_tokenizer
 from zipmoe.inference.weights import load_dense
 from zipmoe.pack.reader import Pack
 from zipmoe.routing.record import Record
@@ -128,15 +128,15 @@ def positive(text: str) -> int:
 async def serve(config: InferenceConfig) -> None:
     torch.set_num_threads(config.threads)
     with only_instance(config.places.inference), Pack.open(config.pack) as pack:
-        tokenizer = load_tokenizer(pack)
+        tokenizer, chat = load_tokenizer(pack), load_chat(pack.small_file_if_any)
         model = decoder(pack.config, load_dense(pack), arithmetic(config.mode, config.threads), config.forecast)
         async with connect(config.places.scheduler) as channel:
             client = SchedulerClient(channel)
             arena = attach(await client.arena(), pack)
             experts, record = Experts(arena, pack.geometry.hidden, client), recorded(config.record, pack, model)
             pages = pages_for(config.kv_tokens)
-            engine = Engine(model, experts, tokenizer, end_tokens(pack.config), pages, config.batch, record)
-            service = InferenceService(engine, pack.geometry.family, pack.fingerprint)
+            engine = Engine(model, experts, tokenizer, end_tokens(pack), pages, config.batch, record)
+            service = InferenceService(engine, pack.geometry.family, pack.fingerprint, chat)
             register = partial(inference_pb2_grpc.add_InferenceServiceServicer_to_server, service)
             async with engine.running() as steps, serving(config.address, register):
                 await asyncio.wait([steps])
@@ -164,12 +164,6 @@ def recorded(path: Path | None, pack: Pack, model: Decoder) -> Record | None:
     except OSError as error:
         log.warning("routing is not recorded: %s: %s", path, error.strerror)
         return None
-
-
-def end_tokens(config: Mapping[str, Any]) -> frozenset[int]:
-    """A checkpoint names one end token, several, or none."""
-    named = config.get("eos_token_id")
-    return frozenset(named if isinstance(named, list) else [] if named is None else [named])
 
 
 def main() -> None:

@@ -1,10 +1,13 @@
 """Inference's door: converts and calls."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 from google.protobuf.duration_pb2 import Duration
 
+from zipmoe.errors import InvalidRequest
+from zipmoe.inference.chat import ChatTemplate, Message
 from zipmoe.inference.engine import Engine
 from zipmoe.inference.model.kv_cache import PAGE
 from zipmoe.inference.sampling import Sampling
@@ -20,21 +23,35 @@ _FINISH = {
 
 
 class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
-    def __init__(self, engine: Engine, family: str, fingerprint: str) -> None:
+    def __init__(self, engine: Engine, family: str, fingerprint: str, chat: ChatTemplate | None) -> None:
         self._engine = engine
         self._family = family
         self._fingerprint = fingerprint
+        self._chat = chat
 
     async def Generate(
         self, request: inference_pb2.GenerateRequest, context: Context
     ) -> AsyncIterator[inference_pb2.GenerateResponse]:
-        if request.WhichOneof("prompt") == "text":
-            prompt = self._engine.tokenizer.encode(request.text).ids
-        else:
-            prompt = list(request.tokens.tokens)
+        # Long texts, and templates, take their time.
+        prompt = await asyncio.to_thread(self._prompt, request)
         async with aclosing(self._engine.generate(prompt, _sampling(request.sampling))) as deltas:
             async for delta in deltas:
                 yield _delta_to_pb(delta)
+
+    def _prompt(self, request: inference_pb2.GenerateRequest) -> list[int]:
+        kind = request.WhichOneof("prompt")
+        if kind == "text":
+            return self._engine.tokenizer.encode(request.text).ids
+        if kind == "conversation":
+            return self._chat_prompt(request.conversation)
+        return list(request.tokens.tokens)
+
+    def _chat_prompt(self, conversation: inference_pb2.Conversation) -> list[int]:
+        if self._chat is None:
+            raise InvalidRequest("the checkpoint has no chat template: give a text or tokens instead of a conversation")
+        messages = [Message(each.role, each.content) for each in conversation.messages]
+        wanted = conversation.generation_prompt if conversation.HasField("generation_prompt") else True
+        return self._chat.encode(self._engine.tokenizer, messages, wanted)
 
     async def Tokenize(
         self, request: inference_pb2.TokenizeRequest, context: Context
@@ -51,6 +68,7 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
             context=model.config.context,
             vocabulary=model.config.vocabulary,
             mode=model.arithmetic.name,
+            chat=self._chat is not None,
         )
 
     async def GetLoad(self, request: inference_pb2.GetLoadRequest, context: Context) -> inference_pb2.GetLoadResponse:

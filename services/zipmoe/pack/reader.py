@@ -96,6 +96,10 @@ class Pack:
             raise CorruptExpert(f"{path} was changed since it was packed; copy or pack it again")
         return text
 
+    def small_file_if_any(self, name: str) -> bytes | None:
+        """Likewise; None if the checkpoint had no such file."""
+        return self.small_file(name) if name in self.manifest.files else None
+
     def expert(self, layer: int, expert: int) -> Blob:
         """Where an expert lies in experts_file. UnknownExpert if the model has no such expert."""
         sizes = self.geometry
