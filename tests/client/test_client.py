@@ -8,16 +8,18 @@ import grpc
 import pytest
 
 from tests.client.service import FakeInference, client_of, duration
-from zipmoe.client import Client, Completion, Model, Usage, default_address
+from zipmoe.client import Client, Completion, Load, Message, Model, Usage, default_address
 from zipmoe.errors import (
     CacheExhausted,
     CorruptExpert,
     InvalidRequest,
     ServiceRestarting,
     StaleEpoch,
+    TimedOut,
     UnknownExpert,
     ZipMoEError,
 )
+from zipmoe.errors.retry import retry_details
 from zipmoe.v1 import inference_pb2
 from zipmoe.v1.inference_pb2 import GenerateResponse
 
@@ -107,7 +109,7 @@ async def test_what_is_given_arrives(tmp_path: Path) -> None:
     ],
 )
 async def test_a_failure_is_one_of_our_errors(tmp_path: Path, code: grpc.StatusCode, kind: type[ZipMoEError]) -> None:
-    fake = FakeInference(GenerateResponse(text="how"), status=(code, "why it failed"))
+    fake = FakeInference(GenerateResponse(text="how"), status=(code, "why it failed", ()))
     async with client_of(fake, tmp_path) as client:
         pieces = client.generate("hello")
         assert (await anext(pieces)).text == "how"
@@ -145,7 +147,122 @@ async def test_text_is_tokenized(tmp_path: Path) -> None:
 
 async def test_the_model_is_described(tmp_path: Path) -> None:
     async with client_of(FakeInference(), tmp_path) as client:
-        assert await client.model() == Model("olmoe", "00ff", 1024, 4096, "reference")
+        assert await client.model() == Model("olmoe", "00ff", 1024, 4096, "reference", chat=True)
+
+
+async def test_the_load_is_described(tmp_path: Path) -> None:
+    async with client_of(FakeInference(), tmp_path) as client:
+        assert await client.load() == Load(1, 2, 16, 64, 3, 7, 99)
+
+
+async def test_a_conversation_arrives(tmp_path: Path) -> None:
+    fake = FakeInference(LAST)
+    async with client_of(fake, tmp_path) as client:
+        said: list[Message] = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "grüße"}]
+        assert [piece.text async for piece in client.generate(said)] == [" you"]
+    (request,) = fake.requests
+    assert request.WhichOneof("prompt") == "conversation"
+    assert [{"role": each.role, "content": each.content} for each in request.conversation.messages] == said
+    assert not request.conversation.HasField("generation_prompt")
+
+
+async def test_no_tokens_are_no_conversation(tmp_path: Path) -> None:
+    fake = FakeInference(LAST)
+    async with client_of(fake, tmp_path) as client:
+        async for _ in client.generate([]):
+            pass
+    assert fake.requests[0].WhichOneof("prompt") == "tokens"
+
+
+async def test_a_timeout_ends_the_work(tmp_path: Path) -> None:
+    fake = FakeInference(GenerateResponse(text="how"), endless=True)
+    async with client_of(fake, tmp_path) as client:
+        pieces = client.generate("hello", timeout=0.3)
+        assert (await anext(pieces)).text == "how"
+        with pytest.raises(TimedOut, match=r"within 0\.3 s"):
+            await anext(pieces)
+        await asyncio.wait_for(fake.left.wait(), 10)
+
+
+async def test_a_timeout_is_over_for_a_service_that_is_not_there(tmp_path: Path) -> None:
+    async with Client(f"unix:{tmp_path}/nobody.sock") as client:
+        with pytest.raises(ServiceRestarting, match="nobody answers"):
+            async for _ in client.generate("hello", timeout=0.05):
+                pass
+
+
+async def test_who_has_no_patience_is_told_when_to_ask_again(tmp_path: Path) -> None:
+    fake = FakeInference(LAST, refusals=1, after=0.25)
+    async with client_of(fake, tmp_path) as client:
+        with pytest.raises(CacheExhausted, match="too many wait") as caught:
+            await all_of(client)
+        assert caught.value.retry_after == 0.25
+    assert len(fake.requests) == 1
+
+
+async def test_the_patient_ask_again_until_they_are_let_in(tmp_path: Path) -> None:
+    fake = FakeInference(LAST, refusals=3)
+    async with client_of(fake, tmp_path) as client:
+        assert [piece.text async for piece in client.generate("hello", patience=10)] == [" you"]
+    assert len(fake.requests) == 4
+    assert all(request == fake.requests[0] for request in fake.requests)
+
+
+@pytest.mark.parametrize(
+    ("after", "options"),
+    [(None, {"patience": 10.0}), (30.0, {"patience": 10.0}), (2.0, {"patience": 10.0, "timeout": 1.0})],
+    ids=["nothing will change", "longer than patience", "longer than the timeout"],
+)
+async def test_patience_is_not_spent_in_vain(tmp_path: Path, after: float | None, options: dict[str, float]) -> None:
+    fake = FakeInference(LAST, refusals=1, after=after)
+    async with client_of(fake, tmp_path) as client:
+        with pytest.raises(CacheExhausted):
+            async for _ in client.generate("hello", **options):  # type: ignore[arg-type]
+                pass
+    assert len(fake.requests) == 1
+
+
+async def test_patience_ends(tmp_path: Path) -> None:
+    fake = FakeInference(LAST, refusals=1000, after=0.05)
+    async with client_of(fake, tmp_path) as client:
+        with pytest.raises(CacheExhausted):
+            async for _ in client.generate("hello", patience=0.3):
+                pass
+    assert 2 <= len(fake.requests) <= 7
+
+
+async def test_nothing_is_asked_again_behind_a_piece(tmp_path: Path) -> None:
+    """Not even where the service says when to."""
+    status = grpc.StatusCode.RESOURCE_EXHAUSTED, "every slot is in use", retry_details("every slot is in use", 0.01)
+    fake = FakeInference(GenerateResponse(text="how"), status=status)
+    async with client_of(fake, tmp_path) as client:
+        pieces = client.generate("hello", patience=10)
+        assert (await anext(pieces)).text == "how"
+        with pytest.raises(CacheExhausted, match="every slot"):
+            await anext(pieces)
+    assert len(fake.requests) == 1
+
+
+async def test_what_changes_nothing_is_asked_again_while_the_service_is_away(tmp_path: Path) -> None:
+    fake = FakeInference(away=2)
+    async with client_of(fake, tmp_path) as client:
+        assert (await client.model()).family == "olmoe"
+        fake.away = 2
+        assert await client.tokenize("a") == [97]
+        fake.away = 2
+        assert (await client.load()).running == 1
+        fake.away = 99
+        with pytest.raises(ServiceRestarting, match="away"):
+            await client.model()
+
+
+async def test_a_generate_is_not_asked_again(tmp_path: Path) -> None:
+    fake = FakeInference(status=(grpc.StatusCode.UNAVAILABLE, "gone", ()))
+    async with client_of(fake, tmp_path) as client:
+        with pytest.raises(ServiceRestarting, match="gone"):
+            async for _ in client.generate("hello", patience=10):
+                pass
+    assert len(fake.requests) == 1
 
 
 async def test_nobody_there_is_said_with_the_address(tmp_path: Path) -> None:

@@ -9,14 +9,14 @@ import pytest
 
 from tests.wire.service import Echo, Stub, echoing
 from zipmoe import errors
-from zipmoe.errors import CacheExhausted, DiskFull, ServiceRestarting, WorkerLost, ZipMoEError
+from zipmoe.errors import CacheExhausted, DiskFull, ServiceRestarting, TimedOut, WorkerLost, ZipMoEError
 from zipmoe.v1 import inference_pb2
 from zipmoe.wire.status import raised
 
 KINDS = [getattr(errors, name) for name in errors.__all__ if name != "from_status"]
 
-# Two share the status code of a class that callers treat alike.
-ARRIVES_AS = {WorkerLost: ServiceRestarting, DiskFull: CacheExhausted}
+# They share the status code of a class that callers treat alike; a service has no patience that it could lose.
+ARRIVES_AS = {WorkerLost: ServiceRestarting, DiskFull: CacheExhausted, TimedOut: ServiceRestarting}
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -8,6 +8,7 @@ __all__ = [
     "InvalidRequest",
     "ServiceRestarting",
     "StaleEpoch",
+    "TimedOut",
     "UnknownExpert",
     "WorkerLost",
     "ZipMoEError",
@@ -73,10 +74,16 @@ class StaleEpoch(ZipMoEError):
     status = "ABORTED"
 
 
+class TimedOut(ZipMoEError):
+    """You allowed a request so much time, and it was over before the answer was complete. Clients raise it."""
+
+    status = "DEADLINE_EXCEEDED"
+
+
 def from_status(status: str, detail: str, retry_after: float | None = None) -> ZipMoEError:
     """The error that a status code stands for; the base class for codes that no service of ours gives on purpose."""
     if status == "DEADLINE_EXCEEDED":
-        # Our deadlines are a caller's patience with a service that should have been there.
+        # Deadlines between us are a caller's patience with a service that should have been there.
         return ServiceRestarting(detail)
     if status == CacheExhausted.status:
         return CacheExhausted(detail, retry_after)
