@@ -3,12 +3,13 @@
 import asyncio
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 
 from tests.client.service import FakeInference, client_of, duration
-from zipmoe.client import Client, Completion, Load, Message, Model, Usage, default_address
+from zipmoe.client import Client, Completion, Load, Model, Usage, default_address
 from zipmoe.errors import (
     CacheExhausted,
     CorruptExpert,
@@ -158,12 +159,19 @@ async def test_the_load_is_described(tmp_path: Path) -> None:
 async def test_a_conversation_arrives(tmp_path: Path) -> None:
     fake = FakeInference(LAST)
     async with client_of(fake, tmp_path) as client:
-        said: list[Message] = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "grüße"}]
+        said = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "grüße"}]
         assert [piece.text async for piece in client.generate(said)] == [" you"]
     (request,) = fake.requests
     assert request.WhichOneof("prompt") == "conversation"
     assert [{"role": each.role, "content": each.content} for each in request.conversation.messages] == said
     assert not request.conversation.HasField("generation_prompt")
+
+
+@pytest.mark.parametrize("message", [{"role": "user"}, {"content": "x"}, {"role": "user", "content": 7}, None])
+async def test_what_is_no_message_is_named(tmp_path: Path, message: Any) -> None:
+    async with Client(f"unix:{tmp_path}/nobody.sock") as client:
+        with pytest.raises(InvalidRequest, match="a role and a content"):
+            await anext(client.generate([message]))
 
 
 async def test_no_tokens_are_no_conversation(tmp_path: Path) -> None:

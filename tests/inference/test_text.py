@@ -1,6 +1,8 @@
 """Text: streamed pieces are the decoded whole, characters are never halved, nothing of a stop string gets out."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -8,7 +10,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders
 from tokenizers.models import BPE
 
-from zipmoe.inference.text import TextStream
+from zipmoe.inference.text import TextStream, end_tokens
+from zipmoe.pack.reader import Pack
 
 TOKENIZER = Tokenizer.from_file(str(Path(__file__).parents[2] / "models" / "demo" / "tokenizer.json"))
 END = 0
@@ -223,3 +226,20 @@ def test_how_text_is_cut_into_tokens_does_not_choose_the_stop_string() -> None:
     assert len(whole) > 4
     stop = (whole, whole[2:4])
     assert said(TOKENIZER, [token], *stop)[0] == said(TOKENIZER, one_byte_tokens(whole.encode()), *stop)[0] == whole[:2]
+
+
+@pytest.mark.parametrize(
+    ("config", "generation", "expected"),
+    [
+        ({"eos_token_id": 2}, None, {2}),
+        ({"eos_token_id": [2, 3]}, b'{"eos_token_id": [3, 4]}', {2, 3, 4}),
+        ({"eos_token_id": None}, b'{"eos_token_id": 0}', {0}),
+        ({}, b"{}", set()),
+    ],
+)
+def test_end_tokens_are_those_of_both_files(
+    config: dict[str, object], generation: bytes | None, expected: set[int]
+) -> None:
+    files = {"generation_config.json": generation}
+    pack = cast(Pack, SimpleNamespace(config=config, small_file_if_any=files.get))
+    assert end_tokens(pack) == expected

@@ -62,7 +62,10 @@ def test_up_generate_status_stop(demo_pack: Path, run: Path) -> None:
         written = zipmoe("generate", "def parse_args(", "--max-tokens", 8, "--run", run)
         assert written.returncode == 0
         assert written.stdout.strip()
-        assert "8 tokens after" in written.stderr
+        assert "8 tokens at" in written.stderr
+        refused = zipmoe("chat", "--run", run)
+        assert refused.returncode == 1
+        assert "has no chat template" in refused.stderr
         shown = zipmoe("status", "--run", run)
         assert shown.returncode == 0
         assert "hit rate" in shown.stdout

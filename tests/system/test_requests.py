@@ -71,6 +71,7 @@ async def test_the_context_is_the_limit(stack: Stack) -> None:
         ("x", {"top_p": 1.5}, "top_p"),
         ("x", {"stop": [""]}, "stop"),
         ("x", {"max_tokens": 0}, "max_tokens"),
+        ([{"role": "user", "content": "x"}], {}, "no chat template"),
     ],
 )
 async def test_bad_requests_are_named(stack: Stack, prompt: str, options: dict[str, object], says: str) -> None:

@@ -4,17 +4,21 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from zipmoe.client.values import Completion, Load, Logprobs, Message, Model, Prompt, Usage
+from zipmoe.errors import InvalidRequest
 from zipmoe.v1 import inference_pb2
 
 
 def generate_request(prompt: Prompt, **sampling: Any) -> inference_pb2.GenerateRequest:
-    """What is None is left to the service."""
+    """What is None is left to the service. Raises InvalidRequest for a message that is none."""
     request = inference_pb2.GenerateRequest(sampling=inference_pb2.SamplingParams(**sampling))
     if isinstance(prompt, str):
         request.text = prompt
     elif prompt and not isinstance(prompt[0], int):
         for message in cast(Sequence[Message], prompt):
-            request.conversation.messages.add(role=message["role"], content=message["content"])
+            try:
+                request.conversation.messages.add(role=message["role"], content=message["content"])
+            except (KeyError, TypeError):
+                raise InvalidRequest(f"a message has a role and a content, both text: {message!r}") from None
     else:
         request.tokens.tokens.extend(cast(Sequence[int], prompt))
     return request

@@ -1,18 +1,13 @@
 """Values: what a client is given and gives back."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeAlias, TypedDict
+from typing import TypeAlias
 
-
-class Message(TypedDict):
-    """One of a conversation. A role is what the served model's chat template knows: system, user, assistant."""
-
-    role: str
-    content: str
-
-
+# One of a conversation: {"role": "user", "content": "..."}. Roles are those that the served model's chat template
+# knows, commonly system, user and assistant.
+Message: TypeAlias = Mapping[str, str]
 # A text to continue, its tokens, or a conversation to answer in.
 Prompt: TypeAlias = str | Sequence[int] | Sequence[Message]
 

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,7 +11,7 @@ from zipmoe.errors import ZipMoEError
 cli = typer.Typer(
     name="zipmoe",
     help="Serve Mixture-of-Experts models larger than memory on one device, losslessly.\n\n"
-    "Pack a checkpoint once, `zipmoe up` it, then `zipmoe generate`.",
+    "Pack a checkpoint once, `zipmoe up` it, then `zipmoe generate` or `zipmoe chat`.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -39,6 +39,15 @@ KvTokensOption = Annotated[
         min=1,
         show_default="the context, at most 4096",
     ),
+]
+TemperatureOption = Annotated[float, typer.Option(help="0 is greedy.", min=0)]
+TopPOption = Annotated[float, typer.Option(help="Keep the likeliest tokens up to this sum.")]
+TopKOption = Annotated[int, typer.Option(help="Keep this many of the likeliest tokens; 0 is all.", min=0)]
+SeedOption = Annotated[int | None, typer.Option(help="Equal seeds give equal text.")]
+StopOption = Annotated[list[str] | None, typer.Option(help="End before this text. May be given often.")]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(envvar="ZIPMOE_ADDRESS", help="Of the inference service.", show_default="the socket of `up`"),
 ]
 PackArgument = Annotated[Path, typer.Argument(help="A packed model.", exists=True, file_okay=False)]
 
@@ -113,22 +122,56 @@ def up(
 def generate(
     prompt: Annotated[str, typer.Argument(help="The text to continue; - reads it from standard input.")],
     max_tokens: Annotated[int, typer.Option(help="Most tokens to write.", min=1)] = 128,
-    temperature: Annotated[float, typer.Option(help="0 is greedy.", min=0)] = 0.0,
-    top_p: Annotated[float, typer.Option(help="Keep the likeliest tokens up to this sum.")] = 1.0,
-    top_k: Annotated[int, typer.Option(help="Keep this many of the likeliest tokens; 0 is all.", min=0)] = 0,
-    seed: Annotated[int | None, typer.Option(help="Equal seeds give equal text.")] = None,
-    stop: Annotated[list[str] | None, typer.Option(help="End before this text. May be given often.")] = None,
-    address: Annotated[
-        str | None,
-        typer.Option(envvar="ZIPMOE_ADDRESS", help="Of the inference service.", show_default="the socket of `up`"),
-    ] = None,
+    temperature: TemperatureOption = 0.0,
+    top_p: TopPOption = 1.0,
+    top_k: TopKOption = 0,
+    seed: SeedOption = None,
+    stop: StopOption = None,
+    address: AddressOption = None,
     run: RunOption = None,
 ) -> None:
-    """Continue a text, streamed as it is written."""
+    """Continue a text, streamed as it is written.
+
+    The text goes to standard output. A line on standard error says how fast it came, and how many of the experts it
+    used were in memory.
+    """
     from zipmoe.cli.generate import generate
 
-    options = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "seed": seed, "stop": tuple(stop or ())}
-    generate(sys.stdin.read() if prompt == "-" else prompt, max_tokens, options, address, run)
+    options = _sampling(max_tokens, temperature, top_p, top_k, seed, stop)
+    generate(sys.stdin.read() if prompt == "-" else prompt, options, address, run)
+
+
+@cli.command()
+def chat(
+    system: Annotated[
+        str | None, typer.Option(help="What the model is told before the first line.", show_default="nothing")
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Most tokens of an answer.", min=1, show_default="until the context is full")
+    ] = None,
+    temperature: TemperatureOption = 0.7,
+    top_p: TopPOption = 0.95,
+    top_k: TopKOption = 0,
+    seed: SeedOption = None,
+    stop: StopOption = None,
+    address: AddressOption = None,
+    run: RunOption = None,
+) -> None:
+    """Talk with a model that has a chat template.
+
+    Each line is a message, and the model sees the whole conversation. Ctrl-C stops an answer, what was written of it is
+    kept; Ctrl-D ends. Lines can also be piped in: answers go to standard output, all else to standard error.
+    """
+    from zipmoe.cli.chat import chat
+
+    chat(system, _sampling(max_tokens, temperature, top_p, top_k, seed, stop), address, run)
+
+
+def _sampling(
+    max_tokens: int | None, temperature: float, top_p: float, top_k: int, seed: int | None, stop: list[str] | None
+) -> dict[str, Any]:
+    options = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p, "top_k": top_k, "seed": seed}
+    return {**options, "stop": tuple(stop or ())}
 
 
 @cli.command()
