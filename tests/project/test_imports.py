@@ -53,6 +53,7 @@ BELOW: dict[str, tuple[str, ...]] = {
         "zipmoe.kernels",
         "zipmoe.plan",
     ),
+    "zipmoe.hub": ("zipmoe.errors", "zipmoe.pack"),
     "zipmoe.cli": ("zipmoe",),
 }
 
@@ -69,6 +70,7 @@ PURE = (
     "zipmoe.inference.model",
     "zipmoe.inference.chat",
     "zipmoe.inference.sampling",
+    "zipmoe.hub",
 )
 
 
@@ -106,6 +108,12 @@ def test_torch_is_inferences_alone() -> None:
     assert users == {"zipmoe.inference"}
 
 
+def test_only_what_downloads_knows_the_hubs_library() -> None:
+    libraries = ("huggingface_hub", "httpx2")
+    users = {module.name for module in MODULES if any(within(name, libraries) for name in module.imports)}
+    assert users == {"zipmoe.hub.checkpoints", "zipmoe.hub.failure"}
+
+
 @pytest.mark.parametrize("root", ROOTS)
 def test_nobody_owns_the_namespace(root: str) -> None:
     assert (REPOSITORY / root / "zipmoe").is_dir()
@@ -122,7 +130,10 @@ def test_nobody_owns_the_namespace(root: str) -> None:
             "zipmoe.client",
             {"torch", "numpy", "zipmoe.wire", "zipmoe.arena", "zipmoe.pack", "zipmoe.kernels", *SERVICES},
         ),
-        ("zipmoe.cli.main", {"torch"}),
+        ("zipmoe.cli.main", {"torch", "huggingface_hub"}),
+        # A pack that is here is found without it.
+        ("zipmoe.cli.source", {"torch", "huggingface_hub"}),
+        ("zipmoe.cli.up", {"torch", "huggingface_hub"}),
     ],
 )
 def test_importing_brings_nothing_heavy(module: str, without: set[str]) -> None:

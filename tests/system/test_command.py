@@ -28,7 +28,7 @@ def run() -> Iterator[Path]:
 
 
 @contextmanager
-def up(pack: Path, run: Path) -> Iterator[subprocess.Popen[str]]:
+def up(pack: Path | str, run: Path) -> Iterator[subprocess.Popen[str]]:
     """`zipmoe up`, ready."""
     command = [COMMAND, "up", str(pack), "--arena-size", "30%", "--run", str(run)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)

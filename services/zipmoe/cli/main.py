@@ -11,7 +11,8 @@ from zipmoe.errors import ZipMoEError
 cli = typer.Typer(
     name="zipmoe",
     help="Serve Mixture-of-Experts models larger than memory on one device, losslessly.\n\n"
-    "Pack a checkpoint once, `zipmoe up` it, then `zipmoe generate` or `zipmoe chat`.",
+    "`zipmoe up allenai/OLMoE-1B-7B-0924` downloads a model, packs it and serves it; the next time it starts at once. "
+    "Then `zipmoe generate` or `zipmoe chat`. Models of your own: `zipmoe pack` them first.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -49,13 +50,35 @@ AddressOption = Annotated[
     str | None,
     typer.Option(envvar="ZIPMOE_ADDRESS", help="Of the inference service.", show_default="the socket of `up`"),
 ]
-PackArgument = Annotated[Path, typer.Argument(help="A packed model.", exists=True, file_okay=False)]
+ModelArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A packed model's folder, or a Hugging Face id: org/name or org/name@revision. The first time, that is "
+        "downloaded and packed.",
+    ),
+]
+KeptArgument = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="A packed model's folder, or the Hugging Face id that it was packed from."),
+]
 
 
 @cli.command()
 def pack(
-    source: Annotated[Path, typer.Argument(help="A Hugging Face checkpoint: a folder of safetensors and config.json.")],
-    destination: Annotated[Path, typer.Argument(help="The packed model, a folder to be made.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A checkpoint: a folder of safetensors and config.json, or a Hugging Face id: org/name or "
+            "org/name@revision, a branch, a tag or a commit."
+        ),
+    ],
+    destination: Annotated[
+        Path | None,
+        typer.Argument(
+            help="The packed model, a folder to be made.", show_default="for a Hugging Face id, one in the cache"
+        ),
+    ] = None,
     codec: Annotated[
         str,
         typer.Option(
@@ -63,18 +86,33 @@ def pack(
             metavar="CODEC",
         ),
     ] = "zstd",
+    free: Annotated[
+        bool, typer.Option("--free", help="Then remove the downloaded checkpoint from Hugging Face's cache.")
+    ] = False,
 ) -> None:
-    """Compress a checkpoint losslessly. Interrupted, the same command goes on where it was."""
+    """Compress a checkpoint losslessly. Interrupted, the same command goes on where it was.
+
+    Of a Hugging Face id, config.json comes first, and what cannot be served or does not fit on the disk is refused
+    before a shard is downloaded. The checkpoint goes into Hugging Face's cache (HF_HOME), the pack into $ZIPMOE_CACHE
+    or ~/.cache/zipmoe, one for each commit, where the id finds it. Asked again, it looks for a newer commit.
+
+    Gated and private models need `hf auth login` or HF_TOKEN. HF_ENDPOINT names a mirror; HF_HUB_OFFLINE=1 keeps to
+    what is in the cache.
+    """
     from zipmoe.cli.pack import pack
 
-    pack(source, destination, codec)
+    pack(source, destination, codec, free)
 
 
 @cli.command()
 def verify(
-    packed: PackArgument,
+    packed: KeptArgument,
     against: Annotated[
-        Path | None, typer.Option(help="Compare with this checkpoint, bit by bit.", show_default="recorded hashes")
+        str | None,
+        typer.Option(
+            help="Compare with this checkpoint, a folder or a Hugging Face id, bit by bit.",
+            show_default="recorded hashes",
+        ),
     ] = None,
 ) -> None:
     """Prove that every tensor of a packed model is the checkpoint's, bit by bit."""
@@ -85,7 +123,7 @@ def verify(
 
 @cli.command()
 def up(
-    packed: PackArgument,
+    packed: ModelArgument,
     memory: MemoryOption = "",
     arena_size: Annotated[
         str | None,
@@ -111,10 +149,15 @@ def up(
     batch: Annotated[int, typer.Option(envvar="ZIPMOE_BATCH", help="Most requests that run at once.", min=1)] = 16,
     run: RunOption = None,
 ) -> None:
-    """Start the three services, keep them running, stop them with Ctrl-C or SIGTERM."""
+    """Start the three services, keep them running, stop them with Ctrl-C or SIGTERM.
+
+    A Hugging Face id stands for the pack that was made of it, and no network is needed; only if there is none, it is
+    downloaded and packed, as `zipmoe pack` does. A newer commit is served after `zipmoe pack` was told to look for it.
+    """
+    from zipmoe.cli.source import model
     from zipmoe.cli.up import Ask, up
 
-    ask = Ask(packed, memory, arena_size, resident, mode, workers, threads, listen, forecast, kv_tokens, batch)
+    ask = Ask(model(packed), memory, arena_size, resident, mode, workers, threads, listen, forecast, kv_tokens, batch)
     up(ask, run)
 
 
@@ -223,8 +266,12 @@ def synth(
 @cli.command()
 def simulate(
     packed: Annotated[
-        Path | None,
-        typer.Argument(help="A packed model that was served: its own routing.", show_default="made-up routing"),
+        str | None,
+        typer.Argument(
+            metavar="MODEL",
+            help="A packed model that was served, its folder or Hugging Face id: its own routing.",
+            show_default="made-up routing",
+        ),
     ] = None,
     like: Annotated[str, typer.Option(help="olmoe-1b-7b or deepseek-v2-lite.", metavar="MODEL")] = "olmoe-1b-7b",
     memory: Annotated[
@@ -245,17 +292,18 @@ def simulate(
     of the routing is chance, and times are those of reading alone.
     """
     from zipmoe.cli.simulate import made_up, recorded
+    from zipmoe.cli.source import kept
 
     budgets = [share / 100 for share in memory]
     if packed is not None:
-        recorded(packed, budgets, batch)
+        recorded(kept(packed), budgets, batch)
     else:
         made_up(like, budgets, batch, layers, tokens, bits, disk, seed)
 
 
 @cli.command()
 def plan(
-    packed: PackArgument,
+    packed: ModelArgument,
     memory: MemoryOption = "",
     resident: ResidentOption = "auto",
     kv_tokens: KvTokensOption = None,
@@ -267,13 +315,14 @@ def plan(
     it has, from published statistics of another one.
     """
     from zipmoe.cli.plan import plan
+    from zipmoe.cli.source import model
 
-    plan(packed, memory, resident, kv_tokens, prompt)
+    plan(model(packed), memory, resident, kv_tokens, prompt)
 
 
 @cli.command()
 def profile(
-    packed: PackArgument,
+    packed: ModelArgument,
     again: Annotated[bool, typer.Option("--again", help="Measure anew, though there is a profile.")] = False,
 ) -> None:
     """Show what this device does with a packed model: reading, decoding, multiplying, a miss; measured in seconds.
@@ -281,8 +330,9 @@ def profile(
     It is measured once and kept for `up`, in $ZIPMOE_CACHE or ~/.cache/zipmoe, until the device or the pack is another.
     """
     from zipmoe.cli.profile import profile
+    from zipmoe.cli.source import model
 
-    profile(packed, again)
+    profile(model(packed), again)
 
 
 def app() -> None:

@@ -1,42 +1,51 @@
 """zipmoe pack and zipmoe verify, with a progress bar."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from zipmoe.cli import source as sources
+from zipmoe.cli.source import progress
+from zipmoe.errors import InvalidRequest
+from zipmoe.pack import manifest as manifests
 from zipmoe.pack import verify as verifying
 from zipmoe.pack import writer
-
-Report = Callable[[int, int, str], None]
-
-
-def pack(source: Path, destination: Path, codec: str) -> None:
-    with _progress("packing") as report:
-        manifest = writer.pack(source, destination, codec, report)
-    size = sum(file.stat().st_size for file in destination.iterdir())
-    shape = manifest.geometry
-    dense = sum(tensor.blob.weights for tensor in manifest.dense.values())
-    original = 2 * (shape.layers * shape.experts * shape.weights + dense)
-    Console().print(
-        f"{destination}: {size / 2**20:.1f} MiB, {size / original:.1%} of {original / 2**20:.1f} MiB in BF16"
-    )
+from zipmoe.pack.manifest import Manifest
 
 
-def verify(packed: Path, against: Path | None) -> None:
-    with _progress("verifying") as report:
-        verified = verifying.verify(packed, against, report)
+def pack(source: str, destination: Path | None, codec: str, free: bool) -> None:
+    match sources.chosen(source):
+        case Path() as folder:
+            if free:
+                raise InvalidRequest("--free is for what was downloaded: a folder of yours is left as it is")
+            if destination is None:
+                raise InvalidRequest(f"say where to: zipmoe pack {source} {folder.resolve().name}.zipmoe")
+            target = destination
+            with progress("packing") as report:
+                made: Manifest | None = writer.pack(folder, target, codec, report)
+        case name:
+            target, made = sources.pack_from_hub(name, destination, codec, free)
+    _show(target, made)
+
+
+def verify(packed: str, against: str | None) -> None:
+    path = sources.kept(packed)
+    checkpoint = sources.checkpoint(against) if against else None
+    with progress("verifying") as report:
+        verified = verifying.verify(path, checkpoint, report)
     with_what = f"those of {against}, bit by bit" if against else "the hashes recorded when it was packed"
-    Console().print(
+    Console(soft_wrap=True).print(
         f"{packed}: {verified.tensors} tensors, {verified.bytes / 2**20:.1f} MiB in BF16, equal {with_what}"
     )
 
 
-@contextmanager
-def _progress(what: str) -> Iterator[Report]:
-    columns = (TextColumn("{task.description:<32}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total, name: bar.update(task, completed=done, total=total, description=f"{what} {name}")
+def _show(path: Path, made: Manifest | None) -> None:
+    manifest = made or manifests.load(path)
+    size = sum(file.stat().st_size for file in path.iterdir())
+    shape = manifest.geometry
+    dense = sum(tensor.blob.weights for tensor in manifest.dense.values())
+    original = 2 * (shape.layers * shape.experts * shape.weights + dense)
+    here = "" if made else "was packed before: "
+    Console(soft_wrap=True).print(
+        f"{path}: {here}{size / 2**20:.1f} MiB, {size / original:.1%} of {original / 2**20:.1f} MiB in BF16"
+    )

@@ -61,17 +61,21 @@ def _tensors(folder: Path, shards: Mapping[Path, frozenset[str]]) -> dict[str, T
             raise InvalidRequest(f"{path} has {_few(twice)}, and another shard too; download the checkpoint again")
         found |= here
     for tensor in found.values():
-        # A router's bias is kept in FP32 beside weights in BF16. Its words are packed as any others.
-        if tensor.dtype == "F32" and len(tensor.shape) == 1:
-            continue
-        if tensor.dtype in ("F16", "F32"):
-            raise InvalidRequest(
-                f"{tensor.path}: {tensor.name} is {tensor.dtype}. FP{tensor.dtype[1:]} has no lossless split here yet: "
-                "convert the checkpoint with its author's tool, or use a BF16 checkpoint"
-            )
-        if tensor.dtype != "BF16":
-            raise InvalidRequest(f"{tensor.path}: {tensor.name} is {tensor.dtype}; use a BF16 checkpoint")
+        check_words(tensor)
     return found
+
+
+def check_words(tensor: Tensor) -> None:
+    """InvalidRequest if the tensor is of numbers that cannot be packed."""
+    # A router's bias is kept in FP32 beside weights in BF16. Its words are packed as any others.
+    if tensor.dtype == "BF16" or (tensor.dtype == "F32" and len(tensor.shape) == 1):
+        return
+    if tensor.dtype in ("F16", "F32"):
+        raise InvalidRequest(
+            f"{tensor.path}: {tensor.name} is {tensor.dtype}. FP{tensor.dtype[1:]} has no lossless split here yet: "
+            "convert the checkpoint with its author's tool, or use a BF16 checkpoint"
+        )
+    raise InvalidRequest(f"{tensor.path}: {tensor.name} is {tensor.dtype}; use a BF16 checkpoint")
 
 
 def _shards(folder: Path) -> dict[Path, frozenset[str]]:
@@ -80,15 +84,31 @@ def _shards(folder: Path) -> dict[Path, frozenset[str]]:
         if not (folder / SINGLE).exists():
             raise InvalidRequest(f"{folder} has neither {SINGLE} nor {INDEX}: give a Hugging Face folder (safetensors)")
         return {folder / SINGLE: frozenset()}
-    places = _json(folder / INDEX, _read(folder / INDEX)).get("weight_map")
-    if not isinstance(places, dict) or not all(isinstance(place, str) for place in places.values()):
-        raise InvalidRequest(f"{folder / INDEX} has no weight_map of tensor names to file names; download it again")
+    places = _places(folder / INDEX)
     shards: dict[Path, frozenset[str]] = {}
     for file in sorted(set(places.values())):
         if file != Path(file).name or not (folder / file).exists():
             raise InvalidRequest(f"{folder / INDEX} names the shard {file!r}, and it is not there; download it too")
         shards[folder / file] = frozenset(name for name, place in places.items() if place == file)
     return shards
+
+
+def shard_names(index: Path) -> list[str]:
+    """The shards that an index names, whether they are there or not."""
+    return sorted(set(_places(index).values()))
+
+
+def _places(index: Path) -> dict[str, str]:
+    """The shard of each tensor."""
+    places = read_json(index).get("weight_map")
+    if not isinstance(places, dict) or not all(isinstance(place, str) for place in places.values()):
+        raise InvalidRequest(f"{index} has no weight_map of tensor names to file names; download it again")
+    return places
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object. InvalidRequest if it is none."""
+    return _json(path, _read(path))
 
 
 def _read(path: Path) -> bytes:
