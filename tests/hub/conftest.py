@@ -9,6 +9,7 @@ from huggingface_hub import constants, file_download
 
 from tests.hub.fake import FakeHub, fake_hub
 from tests.pack.checkpoints import random_words, write
+from zipmoe.hub import checkpoints
 
 NAME = "org/small-moe"
 SHARDS = 3
@@ -39,6 +40,7 @@ def hub(tmp_path: Path, cache: Path, small: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     # A connection that broke is tried again after a second, five times.
     monkeypatch.setattr(file_download, "time", _Impatient())
+    monkeypatch.setattr(checkpoints, "PAUSES_SECONDS", ())
     with fake_hub() as hub:
         monkeypatch.setattr(constants, "ENDPOINT", hub.address)
         place = f"{hub.address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"

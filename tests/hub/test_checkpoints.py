@@ -1,5 +1,6 @@
 """Checkpoints: fetched over HTTP from a hub of our own, whole, once, and not before they are known to be of use."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from tests.pack.checkpoints import random_words, write
 from tests.pack.heard import Heard
 from zipmoe.cli import source
 from zipmoe.errors import CorruptExpert, DiskFull, InvalidRequest, ServiceRestarting
+from zipmoe.hub import checkpoints
 from zipmoe.hub.checkpoints import Hub
+from zipmoe.hub.failure import explain
 from zipmoe.hub.name import Name
 from zipmoe.pack.verify import verify
 
@@ -135,7 +138,7 @@ def test_a_hub_that_dies_leaves_what_was_fetched_whole(hub: FakeHub, small: Path
     last = f"model-0000{SHARDS}-of-0000{SHARDS}.safetensors"
     hub.cuts[last], hub.dies_when_cut = [3000], True
     with pytest.raises(
-        ServiceRestarting, match=r"cannot be reached for org/small-moe .* HF_ENDPOINT .* fetched whole is kept"
+        ServiceRestarting, match=r"org/small-moe cannot be fetched from .* HF_ENDPOINT .* fetched whole is kept"
     ):
         packed()
     hub.dead, hub.dies_when_cut = False, False
@@ -143,6 +146,25 @@ def test_a_hub_that_dies_leaves_what_was_fetched_whole(hub: FakeHub, small: Path
     verify(packed(), small)
     assert hub.asked[f"GET {last}"] == 1
     assert hub.fetched(".safetensors") < SHARDS
+
+
+def test_a_hub_that_comes_back_is_waited_for(hub: FakeHub, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    last, paused = f"model-0000{SHARDS}-of-0000{SHARDS}.safetensors", []
+    hub.cuts[last], hub.dies_when_cut = [3000, 3000], True
+
+    def sleep(seconds: float) -> None:
+        paused.append(seconds)
+        hub.dead = False
+
+    monkeypatch.setattr(checkpoints, "PAUSES_SECONDS", (1.0, 2.0, 3.0))
+    monkeypatch.setattr(time, "sleep", sleep)
+    verify(packed(), small)
+    assert paused == [1.0, 2.0]
+
+
+def test_a_disk_that_fills_up_is_not_the_networks_fault() -> None:
+    for error in (OSError(28, "No space left on device"), RuntimeError("I/O error: No space left on device")):
+        assert isinstance(explain(error, SMALL, "https://hub"), DiskFull)
 
 
 def test_a_shard_that_was_damaged_comes_again(hub: FakeHub, small: Path) -> None:
@@ -242,7 +264,7 @@ def test_a_hub_that_refuses(hub: FakeHub, status: int, kind: type[Exception], sa
 
 def test_a_hub_that_is_away(hub: FakeHub) -> None:
     hub.dead = True
-    with pytest.raises(ServiceRestarting, match=r"cannot be reached for org/small-moe .*check network and proxy"):
+    with pytest.raises(ServiceRestarting, match=r"org/small-moe cannot be fetched from .*check network and proxy"):
         packed()
 
 

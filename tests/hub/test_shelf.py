@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
 from zipmoe.hub.name import Name
 from zipmoe.hub.shelf import Shelf
+from zipmoe.pack.manifest import VERSION
 
 OLD, NEW = "a" * 40, "b" * 40
 MAIN = Name("org/name")
@@ -53,3 +56,14 @@ def test_a_pack_that_was_deleted_or_never_finished_is_none(tmp_path: Path) -> No
     assert shelf.find(Name("org/name", OLD)) is None
     pack.rmdir()
     assert shelf.find(MAIN) is None
+
+
+def test_a_pack_in_an_older_format_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf = Shelf(tmp_path)
+    old = made(shelf, MAIN, OLD)
+    monkeypatch.setattr("zipmoe.hub.shelf.VERSION", VERSION + 1)
+    assert shelf.find(MAIN) is None
+    assert shelf.find(Name("org/name", OLD)) is None
+    new = made(shelf, MAIN, OLD)
+    assert new != old
+    assert shelf.find(MAIN) == new

@@ -39,7 +39,7 @@ def test_up_by_its_id(hub: FakeHub, run: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "equal the hashes recorded" in proved.stdout
     lost = zipmoe("verify", NAME, "--against", NAME)
     assert lost.returncode == 1
-    assert "cannot be reached" in lost.stderr
+    assert "cannot be fetched from" in lost.stderr
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     compared = zipmoe("verify", NAME, "--against", NAME)
     assert compared.returncode == 0

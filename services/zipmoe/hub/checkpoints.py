@@ -10,9 +10,10 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,6 +39,8 @@ Progress = Callable[[int, int, str], None]
 PATIENCE_SECONDS: Final = 10.0
 # Files at once. More are faster where each stream is slow; but a file that is interrupted begins anew.
 STREAMS: Final = 2
+# Between tries, if the hub goes away in the middle: nobody watches a download of an hour.
+PAUSES_SECONDS: Final = (5.0, 15.0, 60.0, 180.0)
 # Headers at once: small requests, all of them waiting.
 HEADERS: Final = 8
 
@@ -110,28 +113,25 @@ class Hub:
         runs(tensors, found.geometry)
 
     def download(self, found: Found, files: Iterable[File], report: Progress) -> Path:
-        """The checkpoint's folder, with every file in it."""
+        """The checkpoint's folder, with every file in it. A connection that breaks goes on where it was; a hub that is
+        away for longer is waited for, and the files that it had not sent whole begin anew."""
         files = tuple(files)
-        total = sum(file.size for file in files if not file.here)
-        if total and not self.offline:
-            with explained(found.name, self.endpoint):
-                snapshot_download(
-                    found.name.id,
-                    revision=found.commit,
-                    endpoint=self.endpoint,
-                    cache_dir=self.cache,
-                    etag_timeout=PATIENCE_SECONDS,
-                    allow_patterns=[glob.escape(file.name) for file in files],
-                    max_workers=STREAMS,
-                    tqdm_class=_bar(lambda done: report(done, total, str(found.name))),
-                )
-        # Where the hub goes away between two requests, what is there is returned as if it were all.
-        if missing := [file.name for file in files if not (found.folder / file.name).exists()]:
-            raise ServiceRestarting(f"{found.name}: {', '.join(missing)} did not arrive; run the same command again")
+        missing = sum(file.size for file in files if not file.here)
+        for pause in (*PAUSES_SECONDS, None):
+            try:
+                if missing:
+                    self._download(found, files, report)
+                break
+            except ServiceRestarting:
+                if pause is None:
+                    raise
+                report(0, missing, f"{found.name}, in {pause:.0f} s again")
+                time.sleep(pause)
         return found.folder
 
     def prove(self, found: Found, files: Iterable[File], report: Progress) -> None:
-        """CorruptExpert if a shard is not what the hub says of it; it is removed, and comes anew the next time."""
+        """CorruptExpert if a shard is not what the hub said of it; it is removed, and comes anew the next time. What it
+        said is the name of the file that the cache links to; a cache without links does not tell."""
         shards = [file for file in files if file.is_shard]
         total, done = sum(file.size for file in shards), 0
         for file in shards:
@@ -153,6 +153,24 @@ class Hub:
         deletion = scan_cache_dir(self.cache).delete_revisions(found.commit)
         deletion.execute()
         return deletion.expected_freed_size
+
+    def _download(self, found: Found, files: Sequence[File], report: Progress) -> None:
+        files = tuple(replace(file, here=(found.folder / file.name).exists()) for file in files)
+        total = sum(file.size for file in files if not file.here)
+        with explained(found.name, self.endpoint):
+            snapshot_download(
+                found.name.id,
+                revision=found.commit,
+                endpoint=self.endpoint,
+                cache_dir=self.cache,
+                etag_timeout=PATIENCE_SECONDS,
+                allow_patterns=[glob.escape(file.name) for file in files],
+                max_workers=STREAMS,
+                tqdm_class=_bar(lambda done: report(done, total, str(found.name))),
+            )
+        # Where the hub goes away between two requests, what is there is returned as if it were all.
+        if missing := [file.name for file in files if not (found.folder / file.name).exists()]:
+            raise ServiceRestarting(f"{found.name}: {', '.join(missing)} did not arrive; run the same command again")
 
     def _one(self, name: Name, revision: str, file: str) -> str:
         return hf_hub_download(

@@ -25,8 +25,9 @@ def explained(name: Name, endpoint: str) -> Iterator[None]:
         httpx2.HTTPError,
         httpx2.InvalidURL,
         OSError,
+        RuntimeError,  # this and ValueError: what the Xet transfer makes of its own
+        ValueError,
         errors.EntryNotFoundError,
-        errors.HFValidationError,
         errors.SafetensorsParsingError,
     ) as error:
         raise explain(error, name, endpoint) from error
@@ -52,11 +53,11 @@ def explain(error: Exception, name: Name, endpoint: str) -> ZipMoEError:
             return _by_status(error, name, endpoint)
         case errors.SafetensorsParsingError() | errors.HFValidationError():
             return InvalidRequest(f"{name}: {_line(error)}")
-        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+        case _ if _is_full(error):
             return DiskFull(f"the disk is full while {name} is fetched: make room, then {_AGAIN}")
     cause = error.__cause__ or error
     return ServiceRestarting(
-        f"{endpoint} cannot be reached for {name} ({type(cause).__name__}: {_line(cause)}): check network and proxy, "
+        f"{name} cannot be fetched from {endpoint} ({type(cause).__name__}: {_line(cause)}): check network and proxy, "
         f"or let HF_ENDPOINT name a mirror; then {_AGAIN}. With HF_HUB_OFFLINE=1, what is in the cache is used as it is"
     )
 
@@ -68,6 +69,11 @@ def _by_status(error: errors.HfHubHTTPError, name: Name, endpoint: str) -> ZipMo
     if code in _BUSY or code >= 500:
         return ServiceRestarting(f"{endpoint} answers {code} for {name}: wait a little, then {_AGAIN}")
     return InvalidRequest(f"{endpoint} answers {code} for {name}: {_line(error)}")
+
+
+def _is_full(error: Exception) -> bool:
+    """A transfer in native code has words for it alone."""
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
 
 
 def _line(error: BaseException) -> str:
