@@ -5,8 +5,9 @@
 `zipmoe up` runs in a control group (v1 or v2) with the limit; clients beside it send long prompts, bursts, and requests
 that they leave at random. Every minute a row: the group's memory and how often it met its limit, all processes' own
 memory, their descriptors, requests served, left and refused. At the end the services must be idle and hold nothing.
-Writes results/soak.json: times the limit was met after warm-up, processes killed for memory, and by how much memory and
-descriptors grew from the first third to the last.
+Writes results/soak.json: times the limit was met after warm-up, processes killed for memory, and by how much the
+group's memory, the processes' own and descriptors grew from the first third to the last. Their own grows until every
+page for keys and values has been used once.
 """
 
 import argparse
@@ -248,7 +249,8 @@ def main() -> None:
         "killed": killed,
         "limit_met_after_warm_up": warm[-1].met - warm[0].met,
         "peak_of_declared": round(max(each.usage for each in rows) / plain_bytes(options.memory), 3),
-        "memory_growth": growth(warm, "own"),
+        "group_growth": growth(warm, "usage"),
+        "own_growth": growth(warm, "own"),
         "descriptor_growth": growth(warm, "descriptors"),
         "requests": {"done": done.done, "left": done.left, "refused": done.refused, "tokens": done.tokens},
     }

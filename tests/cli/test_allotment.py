@@ -16,8 +16,8 @@ MIB = 1 << 20
 
 def test_what_is_left_is_the_experts(demo_pack: Path) -> None:
     with Pack.open(demo_pack) as pack:
-        few = allot(pack, "500MiB", "pack4", workers=2, kv_tokens=1024)
-        assert few.budget.fixed + few.slots == 500 * MIB
+        few = allot(pack, "4GiB", "pack4", workers=2, kv_tokens=1024)
+        assert few.budget.fixed + few.slots == 4096 * MIB
         assert few.budget.sequences == sequence_bytes(pack, 1024) == 2 * 2 * 8 * 256 * 1024
         many = allot(pack, "40GiB", "pack4", workers=2, kv_tokens=None)
         assert many.arena == many.smallest.size, "no more than all experts take"
@@ -35,6 +35,7 @@ def test_too_little_is_refused_with_what_would_do(demo_pack: Path) -> None:
 
 
 def test_code_that_all_processes_share_is_counted_once() -> None:
+    # This process counts, too, and has more than a command has.
     one, many = overhead(1), overhead(9)
-    assert 100 * MIB < one < 1024 * MIB
+    assert 100 * MIB < one < 4096 * MIB
     assert 8 * 4 * MIB < many - one < 8 * 24 * MIB, "a worker costs what is its own"
