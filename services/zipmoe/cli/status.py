@@ -65,11 +65,12 @@ def _table(cache: scheduler_pb2.GetCacheStatusResponse) -> Table:
         ("misses", f"{cache.misses}, {cache.partial_misses} of them lacking a plane alone"),
         ("evictions", f"{cache.evictions}, and {cache.demotions} that left a plane"),
         ("read from disk", f"{cache.bytes_read / 2**20:.1f} MiB"),
-        ("read ahead", f"{cache.forecast_bytes_read / 2**20:.1f} MiB of it, {_share(cache):.0%} of that was used"),
+        ("read ahead", _ahead(cache)),
     ):
         table.add_row(name, value)
     return table
 
 
-def _share(cache: scheduler_pb2.GetCacheStatusResponse) -> float:
-    return cache.forecast_bytes_used / cache.forecast_bytes_read if cache.forecast_bytes_read else 1.0
+def _ahead(cache: scheduler_pb2.GetCacheStatusResponse) -> str:
+    read, used = cache.forecast_bytes_read, cache.forecast_bytes_used
+    return f"{read / 2**20:.1f} MiB of it, {used / read:.0%} of that was used" if read else "nothing of it"

@@ -44,11 +44,15 @@ class Batch:
         self._most = most
         self._divides = divides
 
-    def add(self, sequence: Sequence) -> None:
+    def check_room(self) -> None:
         """Raises CacheExhausted if too many wait."""
         if len(self.waiting) >= MOST_WAITING:
             after = self._pace()
             raise CacheExhausted(f"{len(self.waiting)} requests wait already: ask again in {after:.1f} s", after)
+
+    def add(self, sequence: Sequence) -> None:
+        """Raises CacheExhausted if too many wait."""
+        self.check_room()
         self.waiting.append(sequence)
 
     def step(self) -> list[Part]:

@@ -32,7 +32,8 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
     async def Generate(
         self, request: inference_pb2.GenerateRequest, context: Context
     ) -> AsyncIterator[inference_pb2.GenerateResponse]:
-        # Long texts, and templates, take their time.
+        # Who will be refused is told so at once. Long texts, and templates, take their time.
+        self._engine.batch.check_room()
         prompt = await asyncio.to_thread(self._prompt, request)
         async with aclosing(self._engine.generate(prompt, _sampling(request.sampling))) as deltas:
             async for delta in deltas:
