@@ -38,7 +38,7 @@ class Repository:
 
 class FakeHub:
     """`asked` counts requests, as "GET config.json"; `cuts` are, of a file, how many bytes each of the next answers has
-    before its connection breaks; `statuses` answers to whatever is asked; `forged` are bytes sent in a file's place."""
+    before its connection breaks; `status` answers whatever is asked; `forged` are bytes sent in a file's place."""
 
     def __init__(self) -> None:
         self.repositories: dict[str, Repository] = {}
