@@ -38,10 +38,15 @@ async def complete(stack: Stack, prompt: Prompt) -> list[Completion]:
         return [piece async for piece in client.generate(prompt, max_tokens=12)]
 
 
+def hears_ctrl_c() -> None:
+    """As at a terminal: what a script has started in the background does not hear it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def chatting(stack: Stack, *options: str) -> "subprocess.Popen[str]":
     command = [COMMAND, "chat", "--run", str(stack.places.run), *options]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, preexec_fn=hears_ctrl_c)
 
 
 async def test_a_conversation_is_answered_as_its_rendered_text_is_continued(stack: Stack) -> None:
@@ -110,7 +115,7 @@ def test_an_example_runs(stack: Stack, name: str) -> None:
 def test_at_a_terminal_ctrl_c_throws_a_line_away_and_ctrl_d_ends(stack: Stack) -> None:
     ours, theirs = pty.openpty()
     command = [COMMAND, "chat", "--run", str(stack.places.run), "--max-tokens", "8"]
-    talk = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs)
+    talk = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=hears_ctrl_c)
     os.close(theirs)
 
     shown = b""
