@@ -28,6 +28,7 @@ def draws(sampling: Sampling, count: int = 400, logits: Tensor = LOGITS) -> list
         Sampling(temperature=1.0, top_k=1, seed=1),
         Sampling(temperature=1.0, top_p=1e-6, seed=1),
         Sampling(temperature=1e-4, seed=1),
+        Sampling(temperature=1e-40, seed=1),
         Sampling(temperature=100.0, top_k=1, seed=1),
     ],
 )

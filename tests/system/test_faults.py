@@ -38,16 +38,41 @@ async def generate(stack: Stack, prompt: str = "import os\n", max_tokens: int = 
         return [token async for piece in client.generate(prompt, max_tokens=max_tokens) for token in piece.tokens]
 
 
-async def test_a_flipped_bit_is_named_and_never_multiplied(demo_pack: Path, tmp_path: Path) -> None:
-    damaged = shutil.copytree(demo_pack, tmp_path / "damaged.zipmoe")
-    with Pack.open(damaged) as pack:
+@pytest.fixture
+def damaged(demo_pack: Path, tmp_path: Path) -> Path:
+    """A pack of which a bit of one expert is another."""
+    copy = shutil.copytree(demo_pack, tmp_path / "damaged.zipmoe")
+    with Pack.open(copy) as pack:
         blob = pack.expert(3, 5)
-    with open(damaged / "experts.bin", "r+b") as file:
+    with open(copy / "experts.bin", "r+b") as file:
         at = blob.sign_mantissa_offset + 1234
         file.seek(at)
         byte = file.read(1)[0]
         file.seek(at)
         file.write(bytes([byte ^ 0x10]))
+    return copy
+
+
+async def test_a_damaged_expert_is_the_matter_of_those_who_want_it(damaged: Path) -> None:
+    """Together, everybody gets what each gets alone, a text or the error."""
+
+    async def outcome(stack: Stack, token: int) -> list[int] | None:
+        async with Client(stack.places.inference) as client:
+            try:
+                return [each async for piece in client.generate([token], max_tokens=2) for each in piece.tokens]
+            except CorruptExpert:
+                return None
+
+    with Stack(damaged, arena_size="30%", mode="reference") as stack:
+        stack.start()
+        alone = [await outcome(stack, token) for token in range(100, 116)]
+        assert None in alone
+        assert any(alone)
+        assert await asyncio.gather(*(outcome(stack, token) for token in range(100, 116))) == alone
+        assert stack.running("inference")
+
+
+async def test_a_flipped_bit_is_named_and_never_multiplied(damaged: Path) -> None:
     with Stack(damaged, arena_size="30%") as stack:
         stack.start()
         # Forty tokens of prompt want every expert of every layer.

@@ -38,12 +38,16 @@ class Allotment:
         return min(self.slots + self.smallest.slots_offset, self.smallest.size)
 
 
+def usual_tokens(pack: Pack) -> int:
+    """For keys and values, where a person has not said how many."""
+    return min(int(pack.config.get("max_position_embeddings", KV_TOKENS)), KV_TOKENS)
+
+
 def allot(pack: Pack, memory: str, resident: str, workers: int, kv_tokens: int | None) -> Allotment:
     """Of `memory` as people write it, or if it is empty, of what this process may use."""
     headers = [arena_header(pack, "100%", form) for form in (FORMS if resident == "auto" else [resident])]
     smallest = min(headers, key=lambda header: header.slot_bytes)
-    context = int(pack.config.get("max_position_embeddings", KV_TOKENS))
-    tokens = kv_tokens or min(context, KV_TOKENS)
+    tokens = kv_tokens or usual_tokens(pack)
     budget = Budget(
         memory=plain_bytes(memory) if memory else available(),
         processes=overhead(workers),

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from zipmoe.arena import arena
 from zipmoe.arena.layout import Header, whole
-from zipmoe.cli.allotment import allot
+from zipmoe.cli.allotment import allot, usual_tokens
 from zipmoe.cli.planning import planned, record_file, sequence_bytes
 from zipmoe.cli.profile import profile_with_progress
 from zipmoe.cli.supervisor import Command, GaveUp, supervise
@@ -111,8 +111,10 @@ def _start(ask: Ask, console: Console) -> Start:
     cores = os.cpu_count() or 1
     workers, threads = ask.workers or cores, ask.threads or cores
     with Pack.open(ask.packed) as pack:
-        allotment = allot(pack, ask.memory, ask.resident, workers, ask.kv_tokens)
-        arena_size = ask.arena_size or str(allotment.arena)
+        # Where the arena's size is given, nobody needs to know what the processes take.
+        allotment = None if ask.arena_size else allot(pack, ask.memory, ask.resident, workers, ask.kv_tokens)
+        arena_size = str(allotment.arena) if allotment else str(ask.arena_size)
+        kv_tokens = ask.kv_tokens or usual_tokens(pack)
         header = arena_header(pack, arena_size, ask.resident)
     found = None
     try:
@@ -131,15 +133,15 @@ def _start(ask: Ask, console: Console) -> Start:
             pools = found.found.pools
         record = record_file(pack)
         table = _table(pack, header, Pools(*(pool.slots for pool in partition.pools)) if pools is None else pools)
-        kept = sequence_bytes(pack, allotment.kv_tokens)
-    table.add_row("keys and values", f"{kept / 2**20:.1f} MiB: {allotment.kv_tokens} tokens")
-    if ask.arena_size is None:
+        kept = sequence_bytes(pack, kv_tokens)
+    table.add_row("keys and values", f"{kept / 2**20:.1f} MiB: {kv_tokens} tokens")
+    if allotment is not None:
         table.add_row("memory", f"{allotment.budget.memory / 2**20:.1f} MiB; {allotment.floor / 2**20:.1f} would do")
     layers = 0 if found is None else lookahead(found.found, found.model, found.device)
     layers = layers if ask.forecast is None else ask.forecast
     table.add_row("forecasts", f"{layers} layer{'s' * (layers > 1)} ahead" if layers else "off")
     slots = ",".join(map(str, pools.slots)) if pools else None
-    return Start(size, header.form, slots, record, layers, allotment.kv_tokens, table)
+    return Start(size, header.form, slots, record, layers, kv_tokens, table)
 
 
 def _table(pack: Pack, header: Header, pools: Pools) -> Table:

@@ -142,10 +142,10 @@ class Engine:
             raise
         except ServiceRestarting as error:
             _fail(parts, error)
-        except ZipMoEError as error:
+        except Exception as error:
+            # An expert that cannot be had is the matter of those who want it, a fault of ours that of whom it meets.
             if len(parts) == 1:
-                _fail(parts, error)
-            # An expert that cannot be had is the matter of those who want it.
+                _fail(parts, error if isinstance(error, ZipMoEError) else _fault(error))
             for part in parts if len(parts) > 1 else ():
                 if not part.sequence.over:
                     await self._step([part])
@@ -189,6 +189,11 @@ class Engine:
             for part, rows in zip(parts, logits, strict=True)
         ]
         return sampled, tally.counters(self._experts.calls - calls)
+
+
+def _fault(error: Exception) -> ZipMoEError:
+    log.error("a fault of ours in a step, told as INTERNAL", exc_info=error)
+    return ZipMoEError(f"a fault of the service, see its log: {error!r}")
 
 
 def _fail(parts: list[Part], error: ZipMoEError) -> None:

@@ -110,8 +110,7 @@ class Experts:
                                 continue
                             leased.append(number)
                             found.append((number - first, weights))
-                        self.use.decoded([number for number in leased if number not in prefilled])
-                        self.use.prefilled({number: numbers[number] for number in leased if number in prefilled})
+                        self._count(leased, numbers, prefilled)
                         if found:
                             yield found
                     finally:
@@ -134,6 +133,13 @@ class Experts:
             number, size = arrived
             self.read[number - first] = self.read.get(number - first, 0) + size
             yield [number]
+
+    def _count(self, leased: list[int], weights: Mapping[int, float], prefilled: Collection[int]) -> None:
+        if not prefilled:
+            self.use.decoded(leased)
+            return
+        self.use.decoded([number for number in leased if number not in prefilled])
+        self.use.prefilled({number: weights[number] for number in leased if number in prefilled})
 
     def _lease(self, number: int) -> ExpertWeights | None:
         """The expert's weights under a lease, or None (and no lease) if it is absent or being changed."""

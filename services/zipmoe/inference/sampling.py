@@ -69,7 +69,9 @@ def sample(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Sa
 def choose(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> int:
     if sampling.temperature == 0:
         return int(logits.argmax())
-    scores, tokens = (logits.float() / sampling.temperature).sort(descending=True)
+    scores, tokens = logits.float().sort(descending=True)
+    # Less the highest first: then the smallest temperature makes no two infinite.
+    scores = (scores - scores[0]) / sampling.temperature
     if sampling.top_k:
         scores = scores[: sampling.top_k]
     shares = scores.softmax(-1)

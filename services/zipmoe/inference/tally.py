@@ -36,14 +36,13 @@ class Tally:
 
     def add(self, chosen: Integers, read: Mapping[int, int]) -> None:
         """A layer's experts [T, k] of the rows, and the bytes that were read for those that were absent."""
-        start, absent = 0, list[set[int]]()
+        start, used = 0, list[set[int]]()
         for place, end in enumerate(self._ends):
-            used = set(chosen[start:end].reshape(-1).tolist())
+            used.append(set(chosen[start:end].reshape(-1).tolist()))
             start = end
-            self._uses[place] += len(used)
-            absent.append(used & read.keys())
+            self._uses[place] += len(used[place])
         for expert, size in read.items():
-            whose = [place for place, experts in enumerate(absent) if expert in experts]
+            whose = [place for place, experts in enumerate(used) if expert in experts]
             for place in whose:
                 self._misses[place] += 1
                 self._bytes[place] += size / len(whose)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ class Pairs(Enum):
     PARTED = "neighbours; their firsts then lie before their seconds"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Turns:
     """Cosines and sines [T, R] of T positions in BF16, for the R numbers of a head that turn; or in FP32 [T, R/2]."""
 
@@ -28,8 +29,9 @@ class Turns:
     sines: Tensor
     pairs: Pairs
 
-    @property
+    @cached_property
     def words(self) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
+        """Those in BF16: made once a step, wanted twice a layer."""
         cosines, sines = (part.view(torch.uint16).numpy() for part in (self.cosines, self.sines))
         return cosines, sines
 
