@@ -22,6 +22,7 @@ from tests.system.local_model import LocalModel, local_model, on_thread
 from tests.system.stack import Stack
 
 from zipmoe.arena.leases import Leases
+from zipmoe.arena.use import UseTable
 from zipmoe.inference.experts import Experts, Found
 from zipmoe.inference.model.weight import ExpertWeights
 from zipmoe.pack.writer import pack
@@ -35,7 +36,8 @@ TOKENS, ROUNDS, LOCKS = 64, 9, 20_000
 class Held(Experts):
     """The same experts where they lie, for good: no look-up in the directory, no lease, no count."""
 
-    def __init__(self, weights: Mapping[int, ExpertWeights], experts: int) -> None:
+    def __init__(self, weights: Mapping[int, ExpertWeights], experts: int, use: UseTable) -> None:
+        self.use = use
         self._weights = weights
         self._experts = experts
 
@@ -50,7 +52,7 @@ def held(local: LocalModel) -> Held:
     for layer in range(header.layers):
         for found in local.experts.walk(layer, dict.fromkeys(range(header.experts), 1.0), ()):
             weights.update((layer * header.experts + expert, its_weights) for expert, its_weights in found)
-    return Held(weights, header.experts)
+    return Held(weights, header.experts, local.experts.use)
 
 
 def decode_seconds(local: LocalModel, experts: Experts) -> float:

@@ -46,7 +46,7 @@ class WalkedMixture:
         if later is not None:
             self._experts.expect(layer, likely(later))
         do, groups = self._arithmetic, [tokens_by_expert(group.experts, group.weights) for group in routed]
-        needed = _needed(groups)
+        needed = _needed(groups, routed)
         decoded = needed.keys() if self._decoding.all() else frozenset(chosen[self._decoding].reshape(-1).tolist())
         outputs: list[dict[int, Rows]] = [{} for _ in routed]
         for found in self._experts.walk(layer, needed, decoded):
@@ -71,8 +71,10 @@ class WalkedMixture:
 Tokens = dict[int, tuple[Integers, Shares]]
 
 
-def _needed(groups: Sequence[Tokens]) -> dict[int, float]:
+def _needed(groups: Sequence[Tokens], routed: Sequence[Routed]) -> dict[int, float]:
     """The gate weight that all tokens together give each expert, most wanted first."""
+    if len(routed) == 1 and len(routed[0].experts) == 1:
+        return dict(zip(groups[0], routed[0].weights[0].tolist(), strict=True))
     counts, weights = dict[int, int](), dict[int, float]()
     for tokens in groups:
         for expert, (rows, shares) in tokens.items():
