@@ -148,5 +148,6 @@ int main() {
         multiplies(bits, 3, 100, 70, 2);
         multiplies(bits, 1, 1408, 256, 2);
     }
+    multiplies(3, 50, 2100, 10, 2);
     std::printf("%016llx\n", static_cast<unsigned long long>(digest));
 }

@@ -2,44 +2,38 @@
 
 #include <array>
 
-#include "sums.h"
+#include "band.h"
 
 namespace zipmoe {
 namespace {
 
-template <typename Level, size_t kRows, size_t kTokens>
-ZIPMOE_INLINE void block(const uint16_t* weight, size_t columns, const float* x, float* out, size_t stride) {
-    const size_t width = whole_groups(columns);
-    Sums<Level, kRows, kTokens> sums = {};
-    typename Level::Group words[kRows];
-    size_t k = 0;
-    for (; k + kGroup <= columns; k += kGroup) {
-        repeat<kRows>([&](auto r) ZIPMOE_INLINED {
-            prefetch(weight + (r + kRows) * columns + k);
-            Level::load(weight + r * columns + k, words[r]);
-        });
-        add<Level, kRows, kTokens>(sums, words, x + k, width);
+// Rows of words.
+template <typename Level>
+struct Words {
+    static constexpr size_t kBytes = 2;
+    const uint16_t* weight;
+    size_t columns;
+
+    ZIPMOE_INLINE const uint8_t* next() const {
+        return reinterpret_cast<const uint8_t*>(weight + kBand * columns);
     }
-    if (k < columns) {
-        repeat<kRows>([&](auto r) ZIPMOE_INLINED {
-            uint16_t last[kGroup] = {};
-            std::memcpy(last, weight + r * columns + k, 2 * (columns - k));
-            Level::load(last, words[r]);
-        });
-        add<Level, kRows, kTokens>(sums, words, x + k, width);
+    ZIPMOE_INLINE void load(size_t r, size_t k, typename Level::Group& group) const {
+        Level::load(weight + r * columns + k, group);
     }
-    store<Level, kRows, kTokens>(sums, out, stride);
-}
+    ZIPMOE_INLINE void last(size_t r, size_t k, size_t count, typename Level::Group& group) const {
+        uint16_t words[kGroup] = {};
+        std::memcpy(words, weight + r * columns + k, 2 * count);
+        Level::load(words, group);
+    }
+};
 
 struct Dots {
     template <typename Level>
     ZIPMOE_INLINE static void run(const uint16_t* weight, size_t rows, size_t columns, const float* x, size_t tokens,
                                   float* out, size_t stride) {
-        for_blocks<Level::kSums>(
-            rows, tokens, [&]<size_t kRows, size_t kTokens>(size_t r, size_t t) ZIPMOE_INLINED {
-                block<Level, kRows, kTokens>(weight + r * columns, columns, x + t * whole_groups(columns),
-                                             out + t * stride + r, stride);
-            });
+        for (size_t r = 0; r < rows; r += kBand)
+            band<Level>(Words<Level>{weight + r * columns, columns}, std::min(kBand, rows - r), columns, x, tokens,
+                        out + r, stride);
     }
 };
 

@@ -137,18 +137,27 @@ struct Wide : Registers<32> {
     };
 };
 
-using Avx2 = Wide<8>;
+using Avx2 = Wide<12>;
 using Avx512 = Wide<16>;
 #endif
 
-// Act::run<Level>, built for each level.
+// Act::run<Level>, built for each level; never as a part of its caller, so that it has the registers for itself.
 template <typename Act, typename... Arguments>
 struct Builds {
 #if ZIPMOE_LEVELS
-    ZIPMOE_AVX512 static void avx512(Arguments... arguments) { Act::template run<Avx512>(arguments...); }
-    ZIPMOE_AVX2 static void avx2(Arguments... arguments) { Act::template run<Avx2>(arguments...); }
+    ZIPMOE_AVX512 ZIPMOE_ALONE static void avx512(Arguments... arguments) { Act::template run<Avx512>(arguments...); }
+    ZIPMOE_AVX2 ZIPMOE_ALONE static void avx2(Arguments... arguments) { Act::template run<Avx2>(arguments...); }
 #endif
-    static void plain(Arguments... arguments) { Act::template run<Plain>(arguments...); }
+    ZIPMOE_ALONE static void plain(Arguments... arguments) { Act::template run<Plain>(arguments...); }
+
+    template <typename Level>
+    static constexpr auto at() {
+#if ZIPMOE_LEVELS
+        if constexpr (std::is_same_v<Level, Avx512>) return avx512;
+        if constexpr (std::is_same_v<Level, Avx2>) return avx2;
+#endif
+        if constexpr (std::is_same_v<Level, Plain>) return plain;
+    }
 };
 
 // The build that is the fastest on this machine, of an Act whose `run` has the arguments of a function.

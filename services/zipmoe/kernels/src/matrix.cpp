@@ -51,13 +51,23 @@ void for_tiles(const std::vector<size_t>& rows, size_t threads, Act&& act) {
     });
 }
 
-// The dots of `rows` rows of a weight from `row` on, kTile apart.
-void tile(const Matrix& weight, size_t row, size_t rows, const Activations& x, size_t tokens, float* sums) {
-    dots(weight.words + row * weight.columns, rows, weight.columns, x.data(), tokens, sums, kTile);
+// Tokens that a tile is multiplied with at a time: their activations stay in the second cache.
+constexpr size_t kBatch = 48;
+
+void dots_of(const Matrix& weight, size_t row, size_t rows, const float* x, size_t tokens, float* sums) {
+    dots(weight.words + row * weight.columns, rows, weight.columns, x, tokens, sums, kTile);
 }
 
-void tile(const PackedMatrix& weight, size_t row, size_t rows, const Activations& x, size_t tokens, float* sums) {
-    dots_packed(weight.run, weight.first + row * weight.columns, rows, weight.columns, x.data(), tokens, sums, kTile);
+void dots_of(const PackedMatrix& weight, size_t row, size_t rows, const float* x, size_t tokens, float* sums) {
+    dots_packed(weight.run, weight.first + row * weight.columns, rows, weight.columns, x, tokens, sums, kTile);
+}
+
+// The dots of `rows` rows of a weight from `row` on, kTile apart.
+template <typename Weight>
+void tile(const Weight& weight, size_t row, size_t rows, const Activations& x, size_t tokens, float* sums) {
+    for (size_t t = 0; t < tokens; t += kBatch)
+        dots_of(weight, row, rows, x.data() + t * whole_groups(weight.columns), std::min(kBatch, tokens - t),
+                sums + t * kTile);
 }
 
 template <typename Weight>

@@ -23,6 +23,7 @@ static_assert(std::endian::native == std::endian::little, "BF16 words are read a
 // A helper must become part of each clone, or it is compiled once, for the baseline. The second is for a lambda.
 #define ZIPMOE_INLINE inline __attribute__((always_inline))
 #define ZIPMOE_INLINED __attribute__((always_inline))
+#define ZIPMOE_ALONE __attribute__((noinline))
 
 namespace zipmoe {
 

@@ -1,0 +1,153 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "dots.h"
+#include "sums.h"
+
+namespace zipmoe {
+
+// Rows that are multiplied together: each activation that is loaded serves them all.
+constexpr size_t kBand = 4;
+
+// A few rows of weights, in some form:
+//
+//     kBytes                        of a weight, of those that are not asked for early by the source itself
+//     next()                        where the rows lie that come after these
+//     load(row, k, group)           the words of columns k, ..., k + 31
+//     last(row, k, count, group)    the words of the last columns, fewer than 32, and zeros behind them
+
+// The dots of a band with few tokens. Words are in registers, and nowhere else.
+template <typename Level, size_t kTokens, typename Source>
+ZIPMOE_INLINE void band_of_few(const Source& source, size_t columns, const float* x, float* out, size_t stride) {
+    const size_t width = whole_groups(columns);
+    Sums<Level, kBand, kTokens> sums = {};
+    const uint8_t* next = source.next();
+    typename Level::Group group;
+    const auto step = [&](size_t k) ZIPMOE_INLINED {
+        repeat<kBand>([&](auto r) ZIPMOE_INLINED {
+            source.load(r, k, group);
+            add_group<Level, kTokens>(sums[r], group, x + k, width);
+        });
+    };
+    size_t k = 0;
+    for (; k + 2 * kGroup <= columns; k += 2 * kGroup) {
+        repeat<kBand * Source::kBytes>([&](auto) ZIPMOE_INLINED { prefetch(next), next += 2 * kGroup; });
+        step(k);
+        step(k + kGroup);
+    }
+    if (k + kGroup <= columns) step(k), k += kGroup;
+    if (k < columns) {
+        repeat<kBand>([&](auto r) ZIPMOE_INLINED {
+            source.last(r, k, columns - k, group);
+            add_group<Level, kTokens>(sums[r], group, x + k, width);
+        });
+    }
+    repeat<kBand>([&](auto r) ZIPMOE_INLINED {
+        repeat<kTokens>([&](auto t) ZIPMOE_INLINED {
+            float kept[Level::kLanes];
+            std::memcpy(kept, &sums[r][t], sizeof kept);
+            out[t * stride + r] = total<Level>(kept);
+        });
+    });
+}
+
+// Columns of a band whose words are made, and multiplied with all tokens, at a time: they stay in the nearest cache.
+constexpr size_t kDepth = 2048;
+
+// Add `count` columns of a band, whose rows of words are so many apart, to the sums of a few of `tokens` tokens. Meanwhile
+// ask for what is at `next`, `step` bytes for each register of words.
+template <size_t kTokens>
+struct AddColumns {
+    template <typename Level>
+    ZIPMOE_INLINE static void run(const uint16_t* words, size_t count, const float* x, size_t width, float* sums,
+                                  size_t tokens, const uint8_t* next, size_t step) {
+        Sums<Level, kBand, kTokens> held;
+        const auto each = [&](auto&& act) ZIPMOE_INLINED {
+            repeat<kBand>([&](auto r) ZIPMOE_INLINED {
+                repeat<kTokens>([&](auto t) ZIPMOE_INLINED { act(held[r][t], sums + (r * tokens + t) * Level::kLanes); });
+            });
+        };
+        each([](auto& sum, float* kept) ZIPMOE_INLINED { std::memcpy(&sum, kept, sizeof sum); });
+        for (size_t k = 0; k < count; k += Level::kWords, next += step) {
+            typename Level::Words each[kBand];
+            prefetch(next);
+            repeat<kBand>([&](auto r) ZIPMOE_INLINED { std::memcpy(&each[r], words + r * count + k, sizeof each[r]); });
+            add<Level, kBand, kTokens>(held, each, x + k, width);
+        }
+        each([](auto& sum, float* kept) ZIPMOE_INLINED { std::memcpy(kept, &sum, sizeof sum); });
+    }
+};
+
+// All tokens, as many at once as there are registers for their sums. One alone would wait for each addition, so it takes
+// another with it.
+template <typename Level>
+ZIPMOE_INLINE void add_columns(const uint16_t* words, size_t count, const float* x, size_t width, float* sums,
+                               size_t tokens, const uint8_t* next, size_t step) {
+    using Build = void (*)(const uint16_t*, size_t, const float*, size_t, float*, size_t, const uint8_t*, size_t);
+    constexpr size_t kMost = Level::kSums / kBand;
+    static constexpr auto builds = []<size_t... less>(std::index_sequence<less...>) {
+        return std::array<Build, kMost>{Builds<AddColumns<less + 1>, const uint16_t*, size_t, const float*, size_t,
+                                               float*, size_t, const uint8_t*, size_t>::template at<Level>()...};
+    }(std::make_index_sequence<kMost>{});
+    for (size_t t = 0, now = 0; t < tokens; t += now, step = 0) {
+        const size_t left = tokens - t;
+        now = left == kMost + 1 ? kMost - 1 : std::min(kMost, left);
+        builds[now - 1](words, count, x + t * width, width, sums + t * Level::kLanes, tokens, next, step);
+    }
+}
+
+// The dots of up to kBand rows with many tokens: weights become words once for all of them.
+template <typename Level, typename Source>
+ZIPMOE_INLINE void band_of_many(const Source& source, size_t rows, size_t columns, const float* x, size_t tokens,
+                                float* out, size_t stride) {
+    thread_local std::vector<float> sums;
+    alignas(64) uint16_t words[kBand * kDepth];
+    const size_t width = whole_groups(columns);
+    sums.assign(kBand * tokens * Level::kLanes, 0.0f);
+    for (size_t first = 0; first < width; first += kDepth) {
+        const size_t count = std::min(kDepth, width - first), end = std::min(first + count, columns);
+        for (size_t r = 0; r < rows; ++r) {
+            uint16_t* to = words + r * count;
+            typename Level::Group group;
+            const auto keep = [&] ZIPMOE_INLINED {
+                repeat<Level::kCount>([&](auto i) ZIPMOE_INLINED {
+                    std::memcpy(to + i * Level::kWords, &group[i], sizeof group[i]);
+                });
+                to += kGroup;
+            };
+            size_t k = first;
+            for (; k + kGroup <= end; k += kGroup) {
+                source.load(r, k, group);
+                keep();
+            }
+            if (k < end) {
+                source.last(r, k, end - k, group);
+                keep();
+            }
+        }
+        const size_t step = kBand * Source::kBytes;
+        add_columns<Level>(words, count, x + first, width, sums.data(), tokens, source.next() + first * step,
+                           step * Level::kWords);
+    }
+    for (size_t r = 0; r < rows; ++r)
+        for (size_t t = 0; t < tokens; ++t)
+            out[t * stride + r] = total<Level>(&sums[(r * tokens + t) * Level::kLanes]);
+}
+
+// The dots of up to kBand rows, as `dots` has them.
+template <typename Level, typename Source>
+ZIPMOE_INLINE void band(const Source& source, size_t rows, size_t columns, const float* x, size_t tokens, float* out,
+                        size_t stride) {
+    if (rows == kBand && tokens == 1) {
+        band_of_few<Level, 1>(source, columns, x, out, stride);
+    } else if (rows == kBand && tokens == 2) {
+        band_of_few<Level, 2>(source, columns, x, out, stride);
+    } else {
+        band_of_many<Level>(source, rows, columns, x, tokens, out, stride);
+    }
+}
+
+}  // namespace zipmoe
