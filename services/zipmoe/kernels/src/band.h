@@ -14,8 +14,7 @@ constexpr size_t kBand = 4;
 
 // A few rows of weights, in some form:
 //
-//     kBytes                        of a weight, of those that are not asked for early by the source itself
-//     next()                        where the rows lie that come after these
+//     soon                          where the rows lie that come after these
 //     load(row, k, group)           the words of columns k, ..., k + 31
 //     last(row, k, count, group)    the words of the last columns, fewer than 32, and zeros behind them
 
@@ -24,7 +23,6 @@ template <typename Level, size_t kTokens, typename Source>
 ZIPMOE_INLINE void band_of_few(const Source& source, size_t columns, const float* x, float* out, size_t stride) {
     const size_t width = whole_groups(columns);
     Sums<Level, kBand, kTokens> sums = {};
-    const uint8_t* next = source.next();
     typename Level::Group group;
     const auto step = [&](size_t k) ZIPMOE_INLINED {
         repeat<kBand>([&](auto r) ZIPMOE_INLINED {
@@ -34,7 +32,7 @@ ZIPMOE_INLINE void band_of_few(const Source& source, size_t columns, const float
     };
     size_t k = 0;
     for (; k + 2 * kGroup <= columns; k += 2 * kGroup) {
-        repeat<kBand * Source::kBytes>([&](auto) ZIPMOE_INLINED { prefetch(next), next += 2 * kGroup; });
+        repeat<kBand>([&](auto r) ZIPMOE_INLINED { source.soon.ask(kBand * k + r * 2 * kGroup); });
         step(k);
         step(k + kGroup);
     }
@@ -57,27 +55,26 @@ ZIPMOE_INLINE void band_of_few(const Source& source, size_t columns, const float
 // Columns of a band whose words are made, and multiplied with all tokens, at a time: they stay in the nearest cache.
 constexpr size_t kDepth = 2048;
 
-// Add `count` columns of a band, whose rows of words are so many apart, to the sums of a few of `tokens` tokens. Meanwhile
-// ask for what is at `next`, `step` bytes for each register of words.
-template <size_t kTokens>
+// Add `count` columns of a band, whose rows of words are so many apart, to the sums of a few of `tokens` tokens.
+template <size_t kTokens, bool kAsks>
 struct AddColumns {
     template <typename Level>
     ZIPMOE_INLINE static void run(const uint16_t* words, size_t count, const float* x, size_t width, float* sums,
-                                  size_t tokens, const uint8_t* next, size_t step) {
+                                  size_t tokens, const Soon& soon) {
         Sums<Level, kBand, kTokens> held;
-        const auto each = [&](auto&& act) ZIPMOE_INLINED {
+        const auto each_sum = [&](auto&& act) ZIPMOE_INLINED {
             repeat<kBand>([&](auto r) ZIPMOE_INLINED {
                 repeat<kTokens>([&](auto t) ZIPMOE_INLINED { act(held[r][t], sums + (r * tokens + t) * Level::kLanes); });
             });
         };
-        each([](auto& sum, float* kept) ZIPMOE_INLINED { std::memcpy(&sum, kept, sizeof sum); });
-        for (size_t k = 0; k < count; k += Level::kWords, next += step) {
+        each_sum([](auto& sum, float* kept) ZIPMOE_INLINED { std::memcpy(&sum, kept, sizeof sum); });
+        for (size_t k = 0; k < count; k += Level::kWords) {
             typename Level::Words each[kBand];
-            prefetch(next);
+            if constexpr (kAsks) soon.ask(kBand * k);
             repeat<kBand>([&](auto r) ZIPMOE_INLINED { std::memcpy(&each[r], words + r * count + k, sizeof each[r]); });
             add<Level, kBand, kTokens>(held, each, x + k, width);
         }
-        each([](auto& sum, float* kept) ZIPMOE_INLINED { std::memcpy(kept, &sum, sizeof sum); });
+        each_sum([](auto& sum, float* kept) ZIPMOE_INLINED { std::memcpy(kept, &sum, sizeof sum); });
     }
 };
 
@@ -85,17 +82,20 @@ struct AddColumns {
 // another with it.
 template <typename Level>
 ZIPMOE_INLINE void add_columns(const uint16_t* words, size_t count, const float* x, size_t width, float* sums,
-                               size_t tokens, const uint8_t* next, size_t step) {
-    using Build = void (*)(const uint16_t*, size_t, const float*, size_t, float*, size_t, const uint8_t*, size_t);
+                               size_t tokens, const Soon& soon) {
+    using Build = void (*)(const uint16_t*, size_t, const float*, size_t, float*, size_t, const Soon&);
     constexpr size_t kMost = Level::kSums / kBand;
-    static constexpr auto builds = []<size_t... less>(std::index_sequence<less...>) {
-        return std::array<Build, kMost>{Builds<AddColumns<less + 1>, const uint16_t*, size_t, const float*, size_t,
-                                               float*, size_t, const uint8_t*, size_t>::template at<Level>()...};
-    }(std::make_index_sequence<kMost>{});
-    for (size_t t = 0, now = 0; t < tokens; t += now, step = 0) {
+    constexpr auto builds = []<bool kAsks, size_t... less>(std::bool_constant<kAsks>, std::index_sequence<less...>) {
+        return std::array<Build, kMost>{Builds<AddColumns<less + 1, kAsks>, const uint16_t*, size_t, const float*, size_t,
+                                               float*, size_t, const Soon&>::template at<Level>()...};
+    };
+    static constexpr auto asking = builds(std::true_type{}, std::make_index_sequence<kMost>{});
+    static constexpr auto adding = builds(std::false_type{}, std::make_index_sequence<kMost>{});
+    for (size_t t = 0, now = 0; t < tokens; t += now) {
         const size_t left = tokens - t;
         now = left == kMost + 1 ? kMost - 1 : std::min(kMost, left);
-        builds[now - 1](words, count, x + t * width, width, sums + t * Level::kLanes, tokens, next, step);
+        const Build build = t ? adding[now - 1] : asking[now - 1];
+        build(words, count, x + t * width, width, sums + t * Level::kLanes, tokens, soon);
     }
 }
 
@@ -128,9 +128,7 @@ ZIPMOE_INLINE void band_of_many(const Source& source, size_t rows, size_t column
                 keep();
             }
         }
-        const size_t step = kBand * Source::kBytes;
-        add_columns<Level>(words, count, x + first, width, sums.data(), tokens, source.next() + first * step,
-                           step * Level::kWords);
+        add_columns<Level>(words, count, x + first, width, sums.data(), tokens, source.soon.from(kBand * first));
     }
     for (size_t r = 0; r < rows; ++r)
         for (size_t t = 0; t < tokens; ++t)

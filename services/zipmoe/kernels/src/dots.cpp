@@ -10,12 +10,14 @@ namespace {
 // Rows of words.
 template <typename Level>
 struct Words {
-    static constexpr size_t kBytes = 2;
     const uint16_t* weight;
     size_t columns;
+    // Both streams are the same: a line of one, and the line behind it.
+    Soon soon;
 
-    ZIPMOE_INLINE const uint8_t* next() const {
-        return reinterpret_cast<const uint8_t*>(weight + kBand * columns);
+    ZIPMOE_INLINE Words(const uint16_t* weight, size_t columns) : weight(weight), columns(columns) {
+        const auto* const next = reinterpret_cast<const uint8_t*>(weight + kBand * columns);
+        soon = {{next, next + 64}, {16, 16}};
     }
     ZIPMOE_INLINE void load(size_t r, size_t k, typename Level::Group& group) const {
         Level::load(weight + r * columns + k, group);
@@ -32,7 +34,7 @@ struct Dots {
     ZIPMOE_INLINE static void run(const uint16_t* weight, size_t rows, size_t columns, const float* x, size_t tokens,
                                   float* out, size_t stride) {
         for (size_t r = 0; r < rows; r += kBand)
-            band<Level>(Words<Level>{weight + r * columns, columns}, std::min(kBand, rows - r), columns, x, tokens,
+            band<Level>(Words<Level>(weight + r * columns, columns), std::min(kBand, rows - r), columns, x, tokens,
                         out + r, stride);
     }
 };

@@ -9,12 +9,11 @@ namespace {
 // Rows of weights, from their planes.
 template <typename Level>
 struct Planes {
-    static constexpr size_t kBytes = 1;
     const uint8_t* sign_mantissa;
     const uint8_t* exponents;
     size_t columns;
+    Soon soon;
 
-    ZIPMOE_INLINE const uint8_t* next() const { return sign_mantissa + kBand * columns; }
     ZIPMOE_INLINE void load(size_t r, size_t k, typename Level::Group& group) const {
         Level::join(sign_mantissa + r * columns + k, exponents + r * columns + k, group);
     }
@@ -34,7 +33,9 @@ struct DotsPacked {
         for (size_t r = 0; r < rows; r += kBand) {
             const size_t count = std::min(kBand, rows - r);
             const uint8_t* const exponents = reader.next<Level>(count * columns);
-            const Planes<Level> planes{run.sign_mantissa + first + r * columns, exponents, columns};
+            const uint8_t* const sign_mantissa = run.sign_mantissa + first + r * columns;
+            const Soon soon{{sign_mantissa + count * columns, reader.codes()}, {8, reader.bits()}};
+            const Planes<Level> planes{sign_mantissa, exponents, columns, soon};
             band<Level>(planes, count, columns, x, tokens, out + r, stride);
         }
     }

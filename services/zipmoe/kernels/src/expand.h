@@ -67,22 +67,27 @@ public:
             const Chunk& chunk = run_.chunks[at_ / kChunk];
             const size_t from = at_ % kChunk, count = std::min(n - done, kChunk - from);
             if (chunk.bits == Form4::kBits) {
-                expand<Level, Form4>(chunk, from, from + count, 2 * n, out + done);
+                expand<Level, Form4>(chunk, from, from + count, out + done);
             } else {
-                expand<Level, Form3>(chunk, from, from + count, 2 * n, out + done);
+                expand<Level, Form3>(chunk, from, from + count, out + done);
             }
             patch(chunk, from, from + count, out + done);
+            codes_ = chunk.codes + (from + count) * chunk.bits / 8;
+            bits_ = chunk.bits;
             done += count;
             at_ += count;
         }
         return out;
     }
 
+    // Where the codes lie of what comes next, and the bits of one.
+    ZIPMOE_INLINE const uint8_t* codes() const { return codes_; }
+    ZIPMOE_INLINE size_t bits() const { return bits_; }
+
 private:
-    // Weights [from, to) of a chunk to `out`, and what is in front of and behind them in their blocks there. What
-    // follows by `ahead` weights is asked for early: two bands, because a band of codes is read in a moment.
+    // Weights [from, to) of a chunk to `out`, and what is in front of and behind them in their blocks there.
     template <typename Level, typename Form>
-    ZIPMOE_INLINE static void expand(const Chunk& chunk, size_t from, size_t to, size_t ahead, uint8_t* out) {
+    ZIPMOE_INLINE static void expand(const Chunk& chunk, size_t from, size_t to, uint8_t* out) {
         size_t block = from / Form::kWeights;
         const size_t end = (to + Form::kWeights - 1) / Form::kWeights;
         out -= from % Form::kWeights;
@@ -90,12 +95,8 @@ private:
             constexpr size_t kInSpan = kSpan / Form::kWeights;
             const typename Level::Exponents of(chunk.bases[block / kInSpan]);
             const size_t last = std::min(end, (block / kInSpan + 1) * kInSpan);
-            for (; block < last; ++block, out += Form::kWeights) {
-                const uint8_t* const codes = chunk.codes + block * Form::kBytes;
-                for (size_t line = 0; line < Form::kBytes; line += 64)
-                    __builtin_prefetch(codes + ahead / Form::kWeights * Form::kBytes + line, 0, 2);
-                expand_block<Level>(Form{}, codes, of, out);
-            }
+            for (; block < last; ++block, out += Form::kWeights)
+                expand_block<Level>(Form{}, chunk.codes + block * Form::kBytes, of, out);
         }
     }
 
@@ -110,6 +111,8 @@ private:
 
     const Run& run_;
     size_t at_;
+    const uint8_t* codes_ = nullptr;
+    size_t bits_ = 0;
     const Escape* escape_ = nullptr;  // the next in the chunk, and its place there
     size_t position_ = 0;
 };

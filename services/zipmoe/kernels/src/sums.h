@@ -50,8 +50,20 @@ ZIPMOE_INLINE float total(const float* sums) {
     return lanes[0];
 }
 
-// Weights stream: what a core reads next is asked for early, because a row is too short for the hardware to learn its
-// stream. Into the second cache: in the first it would push out the activations before it is used.
-ZIPMOE_INLINE void prefetch(const void* at) { __builtin_prefetch(at, 0, 2); }
+// What a core reads soon, asked for early and evenly, because a row is too short for the hardware to learn its stream, and
+// few reads can be under way at once. It comes into the second cache: in the first it would push out the activations.
+// Weights lie in two streams, so many bits of each in both.
+struct Soon {
+    const uint8_t* streams[2];
+    size_t bits[2];
+
+    // For the next cache line's worth of weights behind so many.
+    ZIPMOE_INLINE void ask(size_t weights) const {
+        repeat<2>([&](auto i) ZIPMOE_INLINED { __builtin_prefetch(streams[i] + weights * bits[i] / 8, 0, 2); });
+    }
+    ZIPMOE_INLINE Soon from(size_t weights) const {
+        return {{streams[0] + weights * bits[0] / 8, streams[1] + weights * bits[1] / 8}, {bits[0], bits[1]}};
+    }
+};
 
 }  // namespace zipmoe
