@@ -43,6 +43,11 @@ class Load:
         self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self.started = False
 
+    @property
+    def begun(self) -> bool:
+        """It has started, or ended without."""
+        return self.started or self.outcome.done()
+
     def settle(self, outcome: Outcome) -> None:
         if not self.outcome.done():
             self.outcome.set_result(outcome)
@@ -82,14 +87,14 @@ class Pool:
 
     def cancel(self, load: Load) -> bool:
         """True if the load had not started and now never will."""
-        if load.started or load.outcome.done():
+        if load.begun:
             return False
         load.settle(Outcome(Result.DROPPED))
         return True
 
     def hasten(self, load: Load) -> bool:
         """True if the load has not started; now it does before all that is less urgent than a demand."""
-        if load.started or load.outcome.done():
+        if load.begun:
             return False
         # Nobody need be told: were a worker idle, it would have taken the load from where it stands already.
         heapq.heappush(self._queue, (Urgency.DEMAND, next(self._order), load))
@@ -108,7 +113,7 @@ class Pool:
                 await self._news.wait_for(lambda: bool(self._queue))
                 waiting = heapq.heappop(self._queue)
                 load = waiting[-1]
-                if not load.started and not load.outcome.done():
+                if not load.begun:
                     load.started = True
                     self._busy += 1
                     return waiting

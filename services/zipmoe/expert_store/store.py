@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,6 +11,7 @@ from zipmoe.arena.layout import Part, Slot, same_epoch
 from zipmoe.arena.leases import MOST_WORKERS, WORKERS, Leases
 from zipmoe.errors import ServiceRestarting, UnknownExpert
 from zipmoe.expert_store.pool import Load, Pool
+from zipmoe.expert_store.shares import shared_out, together
 from zipmoe.expert_store.slots import check
 from zipmoe.expert_store.task import Act, Outcome, Result, Task, Urgency
 from zipmoe.pack.reader import Pack
@@ -34,7 +35,7 @@ class Store:
         self.pack = pack
         self.arena = arena
         self.pool = pool
-        self._loads: dict[tuple[int, int], Load] = {}
+        self._loads: dict[tuple[int, int], list[Load]] = {}
         self._experts_loaded = 0
         self._bytes_read = 0
 
@@ -56,13 +57,14 @@ class Store:
         words, sign_mantissas, exponents = (slots[part].offset if part in slots else 0 for part in Part)
         bits = self.arena.header.bits
         task = Task(act, words, sign_mantissas, exponents, bits, self.pack.expert(layer, expert).to_wire())
-        load = self._loads[layer, expert] = await self.pool.submit(task, urgency)
+        loads = self._loads[layer, expert] = [await self.pool.submit(each, urgency) for each in shared_out(task)]
         try:
-            # Shielded: the outcome belongs to the load; who waits for it may go away.
-            outcome = await asyncio.shield(load.outcome)
+            # Shielded: an outcome belongs to its load; who waits for it may go away.
+            outcome = together([await asyncio.shield(load.outcome) for load in loads])
         finally:
-            self.pool.cancel(load)
-            if self._loads.get((layer, expert)) is load:
+            for load in loads:
+                self.pool.cancel(load)
+            if self._loads.get((layer, expert)) is loads:
                 del self._loads[layer, expert]
         self._experts_loaded += outcome.result is Result.LOADED
         self._bytes_read += outcome.bytes_read
@@ -72,12 +74,18 @@ class Store:
         same_epoch(epoch, self.arena.header.epoch, str(self.arena.path))
 
     def cancel(self, experts: list[tuple[int, int]]) -> list[tuple[int, int]]:
-        """Drops those that have not started; returns them."""
-        return [key for key in experts if (load := self._loads.get(key)) is not None and self.pool.cancel(load)]
+        """Drops those of which nothing has started; returns them."""
+        return [key for key in experts if self._cancel(self._loads.get(key, ()))]
+
+    def _cancel(self, loads: Sequence[Load]) -> bool:
+        """All of an expert's or none: half of one is of no use."""
+        if any(load.begun for load in loads):
+            return False
+        return any([self.pool.cancel(load) for load in loads])
 
     def hasten(self, experts: list[tuple[int, int]]) -> list[tuple[int, int]]:
         """Makes demands of those that have not started; returns them."""
-        return [key for key in experts if (load := self._loads.get(key)) is not None and self.pool.hasten(load)]
+        return [key for key in experts if any([self.pool.hasten(load) for load in self._loads.get(key, ())])]
 
     async def drain(self) -> None:
         """Drops everything queued; returns when nothing is being written."""
