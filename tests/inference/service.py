@@ -22,7 +22,7 @@ class Ears(scheduler_pb2_grpc.SchedulerServiceServicer):
         self._news = asyncio.Condition()
 
     async def AcquireExperts(
-        self, request: scheduler_pb2.AcquireExpertsRequest, context: Context
+        self, request_iterator: AsyncIterator[scheduler_pb2.AcquireExpertsRequest], context: Context
     ) -> AsyncIterator[scheduler_pb2.AcquireExpertsResponse]:
         raise NotImplementedError
         yield

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from zipmoe.v1 import expert_pb2 as zipmoe_dot_v1_dot_expert__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1czipmoe/v1/expert_store.proto\x12\tzipmoe.v1\x1a\x16zipmoe/v1/expert.proto\"\x16\n\x14\x44\x65scribeStoreRequest\"\xaf\x01\n\x15\x44\x65scribeStoreResponse\x12\x0c\n\x04pack\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\r\n\x05\x61rena\x18\x03 \x01(\t\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x0f\n\x07workers\x18\x05 \x01(\r\x12\x16\n\x0e\x65xperts_loaded\x18\x06 \x01(\x04\x12\x12\n\nbytes_read\x18\x07 \x01(\x04\x12\x18\n\x10workers_replaced\x18\x08 \x01(\x04\"r\n\x12LoadExpertsRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12#\n\x07urgency\x18\x02 \x01(\x0e\x32\x12.zipmoe.v1.Urgency\x12(\n\nplacements\x18\x03 \x03(\x0b\x32\x14.zipmoe.v1.Placement\"\xc1\x02\n\x13LoadExpertsResponse\x12#\n\x06\x65xpert\x18\x01 \x01(\x0b\x32\x13.zipmoe.v1.ExpertId\x12\x37\n\x07outcome\x18\x02 \x01(\x0e\x32&.zipmoe.v1.LoadExpertsResponse.Outcome\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\x12\n\nbytes_read\x18\x04 \x01(\x04\x12\x18\n\x10read_nanoseconds\x18\x05 \x01(\x04\x12\x1a\n\x12\x64\x65\x63ode_nanoseconds\x18\x06 \x01(\x04\"r\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x12\n\x0eOUTCOME_LOADED\x10\x01\x12\x13\n\x0fOUTCOME_DROPPED\x10\x02\x12\x13\n\x0fOUTCOME_CORRUPT\x10\x03\x12\x10\n\x0cOUTCOME_LOST\x10\x04\"I\n\x12\x43\x61ncelLoadsRequest\x12$\n\x07\x65xperts\x18\x01 \x03(\x0b\x32\x13.zipmoe.v1.ExpertId\x12\r\n\x05\x64rain\x18\x02 \x01(\x08\";\n\x13\x43\x61ncelLoadsResponse\x12$\n\x07\x64ropped\x18\x01 \x03(\x0b\x32\x13.zipmoe.v1.ExpertId\":\n\x12HastenLoadsRequest\x12$\n\x07\x65xperts\x18\x01 \x03(\x0b\x32\x13.zipmoe.v1.ExpertId\"<\n\x13HastenLoadsResponse\x12%\n\x08hastened\x18\x01 \x03(\x0b\x32\x13.zipmoe.v1.ExpertId2\xd4\x02\n\x12\x45xpertStoreService\x12R\n\rDescribeStore\x12\x1f.zipmoe.v1.DescribeStoreRequest\x1a .zipmoe.v1.DescribeStoreResponse\x12N\n\x0bLoadExperts\x12\x1d.zipmoe.v1.LoadExpertsRequest\x1a\x1e.zipmoe.v1.LoadExpertsResponse0\x01\x12L\n\x0b\x43\x61ncelLoads\x12\x1d.zipmoe.v1.CancelLoadsRequest\x1a\x1e.zipmoe.v1.CancelLoadsResponse\x12L\n\x0bHastenLoads\x12\x1d.zipmoe.v1.HastenLoadsRequest\x1a\x1e.zipmoe.v1.HastenLoadsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1czipmoe/v1/expert_store.proto\x12\tzipmoe.v1\x1a\x16zipmoe/v1/expert.proto\"\x16\n\x14\x44\x65scribeStoreRequest\"\xaf\x01\n\x15\x44\x65scribeStoreResponse\x12\x0c\n\x04pack\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\r\n\x05\x61rena\x18\x03 \x01(\t\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x0f\n\x07workers\x18\x05 \x01(\r\x12\x16\n\x0e\x65xperts_loaded\x18\x06 \x01(\x04\x12\x12\n\nbytes_read\x18\x07 \x01(\x04\x12\x18\n\x10workers_replaced\x18\x08 \x01(\x04\"\x80\x01\n\x12LoadExpertsRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12#\n\x07urgency\x18\x02 \x01(\x0e\x32\x12.zipmoe.v1.Urgency\x12(\n\nplacements\x18\x03 \x03(\x0b\x32\x14.zipmoe.v1.Placement\x12\x0c\n\x04\x63\x61ll\x18\x04 \x01(\x04\"\xcf\x02\n\x13LoadExpertsResponse\x12#\n\x06\x65xpert\x18\x01 \x01(\x0b\x32\x13.zipmoe.v1.ExpertId\x12\x37\n\x07outcome\x18\x02 \x01(\x0e\x32&.zipmoe.v1.LoadExpertsResponse.Outcome\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\x12\n\nbytes_read\x18\x04 \x01(\x04\x12\x18\n\x10read_nanoseconds\x18\x05 \x01(\x04\x12\x1a\n\x12\x64\x65\x63ode_nanoseconds\x18\x06 \x01(\x04\x12\x0c\n\x04\x63\x61ll\x18\x07 \x01(\x04\"r\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x12\n\x0eOUTCOME_LOADED\x10\x01\x12\x13\n\x0fOUTCOME_DROPPED\x10\x02\x12\x13\n\x0fOUTCOME_CORRUPT\x10\x03\x12\x10\n\x0cOUTCOME_LOST\x10\x04\"I\n\x12\x43\x61ncelLoadsRequest\x12$\n\x07\x65xperts\x18\x01 \x03(\x0b\x32\x13.zipmoe.v1.ExpertId\x12\r\n\x05\x64rain\x18\x02 \x01(\x08\";\n\x13\x43\x61ncelLoadsResponse\x12$\n\x07\x64ropped\x18\x01 \x03(\x0b\x32\x13.zipmoe.v1.ExpertId\":\n\x12HastenLoadsRequest\x12$\n\x07\x65xperts\x18\x01 \x03(\x0b\x32\x13.zipmoe.v1.ExpertId\"<\n\x13HastenLoadsResponse\x12%\n\x08hastened\x18\x01 \x03(\x0b\x32\x13.zipmoe.v1.ExpertId2\xd6\x02\n\x12\x45xpertStoreService\x12R\n\rDescribeStore\x12\x1f.zipmoe.v1.DescribeStoreRequest\x1a .zipmoe.v1.DescribeStoreResponse\x12P\n\x0bLoadExperts\x12\x1d.zipmoe.v1.LoadExpertsRequest\x1a\x1e.zipmoe.v1.LoadExpertsResponse(\x01\x30\x01\x12L\n\x0b\x43\x61ncelLoads\x12\x1d.zipmoe.v1.CancelLoadsRequest\x1a\x1e.zipmoe.v1.CancelLoadsResponse\x12L\n\x0bHastenLoads\x12\x1d.zipmoe.v1.HastenLoadsRequest\x1a\x1e.zipmoe.v1.HastenLoadsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,20 +36,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DESCRIBESTOREREQUEST']._serialized_end=89
   _globals['_DESCRIBESTORERESPONSE']._serialized_start=92
   _globals['_DESCRIBESTORERESPONSE']._serialized_end=267
-  _globals['_LOADEXPERTSREQUEST']._serialized_start=269
-  _globals['_LOADEXPERTSREQUEST']._serialized_end=383
-  _globals['_LOADEXPERTSRESPONSE']._serialized_start=386
-  _globals['_LOADEXPERTSRESPONSE']._serialized_end=707
-  _globals['_LOADEXPERTSRESPONSE_OUTCOME']._serialized_start=593
-  _globals['_LOADEXPERTSRESPONSE_OUTCOME']._serialized_end=707
-  _globals['_CANCELLOADSREQUEST']._serialized_start=709
-  _globals['_CANCELLOADSREQUEST']._serialized_end=782
-  _globals['_CANCELLOADSRESPONSE']._serialized_start=784
-  _globals['_CANCELLOADSRESPONSE']._serialized_end=843
-  _globals['_HASTENLOADSREQUEST']._serialized_start=845
-  _globals['_HASTENLOADSREQUEST']._serialized_end=903
-  _globals['_HASTENLOADSRESPONSE']._serialized_start=905
-  _globals['_HASTENLOADSRESPONSE']._serialized_end=965
-  _globals['_EXPERTSTORESERVICE']._serialized_start=968
-  _globals['_EXPERTSTORESERVICE']._serialized_end=1308
+  _globals['_LOADEXPERTSREQUEST']._serialized_start=270
+  _globals['_LOADEXPERTSREQUEST']._serialized_end=398
+  _globals['_LOADEXPERTSRESPONSE']._serialized_start=401
+  _globals['_LOADEXPERTSRESPONSE']._serialized_end=736
+  _globals['_LOADEXPERTSRESPONSE_OUTCOME']._serialized_start=622
+  _globals['_LOADEXPERTSRESPONSE_OUTCOME']._serialized_end=736
+  _globals['_CANCELLOADSREQUEST']._serialized_start=738
+  _globals['_CANCELLOADSREQUEST']._serialized_end=811
+  _globals['_CANCELLOADSRESPONSE']._serialized_start=813
+  _globals['_CANCELLOADSRESPONSE']._serialized_end=872
+  _globals['_HASTENLOADSREQUEST']._serialized_start=874
+  _globals['_HASTENLOADSREQUEST']._serialized_end=932
+  _globals['_HASTENLOADSRESPONSE']._serialized_start=934
+  _globals['_HASTENLOADSRESPONSE']._serialized_end=994
+  _globals['_EXPERTSTORESERVICE']._serialized_start=997
+  _globals['_EXPERTSTORESERVICE']._serialized_end=1339
 # @@protoc_insertion_point(module_scope)

@@ -33,17 +33,19 @@ class DescribeStoreResponse(_message.Message):
     def __init__(self, pack: _Optional[str] = ..., fingerprint: _Optional[str] = ..., arena: _Optional[str] = ..., epoch: _Optional[int] = ..., workers: _Optional[int] = ..., experts_loaded: _Optional[int] = ..., bytes_read: _Optional[int] = ..., workers_replaced: _Optional[int] = ...) -> None: ...
 
 class LoadExpertsRequest(_message.Message):
-    __slots__ = ("epoch", "urgency", "placements")
+    __slots__ = ("epoch", "urgency", "placements", "call")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     URGENCY_FIELD_NUMBER: _ClassVar[int]
     PLACEMENTS_FIELD_NUMBER: _ClassVar[int]
+    CALL_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     urgency: _expert_pb2.Urgency
     placements: _containers.RepeatedCompositeFieldContainer[_expert_pb2.Placement]
-    def __init__(self, epoch: _Optional[int] = ..., urgency: _Optional[_Union[_expert_pb2.Urgency, str]] = ..., placements: _Optional[_Iterable[_Union[_expert_pb2.Placement, _Mapping]]] = ...) -> None: ...
+    call: int
+    def __init__(self, epoch: _Optional[int] = ..., urgency: _Optional[_Union[_expert_pb2.Urgency, str]] = ..., placements: _Optional[_Iterable[_Union[_expert_pb2.Placement, _Mapping]]] = ..., call: _Optional[int] = ...) -> None: ...
 
 class LoadExpertsResponse(_message.Message):
-    __slots__ = ("expert", "outcome", "detail", "bytes_read", "read_nanoseconds", "decode_nanoseconds")
+    __slots__ = ("expert", "outcome", "detail", "bytes_read", "read_nanoseconds", "decode_nanoseconds", "call")
     class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         OUTCOME_UNSPECIFIED: _ClassVar[LoadExpertsResponse.Outcome]
@@ -62,13 +64,15 @@ class LoadExpertsResponse(_message.Message):
     BYTES_READ_FIELD_NUMBER: _ClassVar[int]
     READ_NANOSECONDS_FIELD_NUMBER: _ClassVar[int]
     DECODE_NANOSECONDS_FIELD_NUMBER: _ClassVar[int]
+    CALL_FIELD_NUMBER: _ClassVar[int]
     expert: _expert_pb2.ExpertId
     outcome: LoadExpertsResponse.Outcome
     detail: str
     bytes_read: int
     read_nanoseconds: int
     decode_nanoseconds: int
-    def __init__(self, expert: _Optional[_Union[_expert_pb2.ExpertId, _Mapping]] = ..., outcome: _Optional[_Union[LoadExpertsResponse.Outcome, str]] = ..., detail: _Optional[str] = ..., bytes_read: _Optional[int] = ..., read_nanoseconds: _Optional[int] = ..., decode_nanoseconds: _Optional[int] = ...) -> None: ...
+    call: int
+    def __init__(self, expert: _Optional[_Union[_expert_pb2.ExpertId, _Mapping]] = ..., outcome: _Optional[_Union[LoadExpertsResponse.Outcome, str]] = ..., detail: _Optional[str] = ..., bytes_read: _Optional[int] = ..., read_nanoseconds: _Optional[int] = ..., decode_nanoseconds: _Optional[int] = ..., call: _Optional[int] = ...) -> None: ...
 
 class CancelLoadsRequest(_message.Message):
     __slots__ = ("experts", "drain")

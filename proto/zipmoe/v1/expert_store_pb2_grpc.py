@@ -41,7 +41,7 @@ class ExpertStoreServiceStub:
                 request_serializer=zipmoe_dot_v1_dot_expert__store__pb2.DescribeStoreRequest.SerializeToString,
                 response_deserializer=zipmoe_dot_v1_dot_expert__store__pb2.DescribeStoreResponse.FromString,
                 _registered_method=True)
-        self.LoadExperts = channel.unary_stream(
+        self.LoadExperts = channel.stream_stream(
                 '/zipmoe.v1.ExpertStoreService/LoadExperts',
                 request_serializer=zipmoe_dot_v1_dot_expert__store__pb2.LoadExpertsRequest.SerializeToString,
                 response_deserializer=zipmoe_dot_v1_dot_expert__store__pb2.LoadExpertsResponse.FromString,
@@ -70,9 +70,10 @@ class ExpertStoreServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def LoadExperts(self, request, context):
-        """Brings experts into the given slots; one message an expert, in the order of completion.
-        A failed expert is a message, not the end of the stream.
+    def LoadExperts(self, request_iterator, context):
+        """Brings experts into the given slots; one message an expert, in the order of completion. A failed expert is a
+        message, not the end of the stream. The stream is open for as long as its caller lives, for to open one costs as
+        much as several messages; a status ends all that is under way.
         ABORTED           the arena was made anew: attach again.
         INVALID_ARGUMENT  a slot outside the arena or too small: a bug of the caller.
         NOT_FOUND         no such expert.
@@ -108,7 +109,7 @@ def add_ExpertStoreServiceServicer_to_server(servicer, server):
                     request_deserializer=zipmoe_dot_v1_dot_expert__store__pb2.DescribeStoreRequest.FromString,
                     response_serializer=zipmoe_dot_v1_dot_expert__store__pb2.DescribeStoreResponse.SerializeToString,
             ),
-            'LoadExperts': grpc.unary_stream_rpc_method_handler(
+            'LoadExperts': grpc.stream_stream_rpc_method_handler(
                     servicer.LoadExperts,
                     request_deserializer=zipmoe_dot_v1_dot_expert__store__pb2.LoadExpertsRequest.FromString,
                     response_serializer=zipmoe_dot_v1_dot_expert__store__pb2.LoadExpertsResponse.SerializeToString,
@@ -164,7 +165,7 @@ class ExpertStoreService:
             _registered_method=True)
 
     @staticmethod
-    def LoadExperts(request,
+    def LoadExperts(request_iterator,
             target,
             options=(),
             channel_credentials=None,
@@ -174,8 +175,8 @@ class ExpertStoreService:
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_stream(
-            request,
+        return grpc.experimental.stream_stream(
+            request_iterator,
             target,
             '/zipmoe.v1.ExpertStoreService/LoadExperts',
             zipmoe_dot_v1_dot_expert__store__pb2.LoadExpertsRequest.SerializeToString,

@@ -37,9 +37,10 @@ class ExpertStoreServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ExpertStoreServiceAsyncStub: ...
     DescribeStore: _grpc.UnaryUnaryMultiCallable[_expert_store_pb2.DescribeStoreRequest, _expert_store_pb2.DescribeStoreResponse]
     """What the store serves and how it fares. Answered only when no writer of an earlier store is alive."""
-    LoadExperts: _grpc.UnaryStreamMultiCallable[_expert_store_pb2.LoadExpertsRequest, _expert_store_pb2.LoadExpertsResponse]
-    """Brings experts into the given slots; one message an expert, in the order of completion.
-    A failed expert is a message, not the end of the stream.
+    LoadExperts: _grpc.StreamStreamMultiCallable[_expert_store_pb2.LoadExpertsRequest, _expert_store_pb2.LoadExpertsResponse]
+    """Brings experts into the given slots; one message an expert, in the order of completion. A failed expert is a
+    message, not the end of the stream. The stream is open for as long as its caller lives, for to open one costs as
+    much as several messages; a status ends all that is under way.
       ABORTED           the arena was made anew: attach again.
       INVALID_ARGUMENT  a slot outside the arena or too small: a bug of the caller.
       NOT_FOUND         no such expert.
@@ -65,9 +66,10 @@ class ExpertStoreServiceAsyncStub(ExpertStoreServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     DescribeStore: _aio.UnaryUnaryMultiCallable[_expert_store_pb2.DescribeStoreRequest, _expert_store_pb2.DescribeStoreResponse]  # type: ignore[assignment]
     """What the store serves and how it fares. Answered only when no writer of an earlier store is alive."""
-    LoadExperts: _aio.UnaryStreamMultiCallable[_expert_store_pb2.LoadExpertsRequest, _expert_store_pb2.LoadExpertsResponse]  # type: ignore[assignment]
-    """Brings experts into the given slots; one message an expert, in the order of completion.
-    A failed expert is a message, not the end of the stream.
+    LoadExperts: _aio.StreamStreamMultiCallable[_expert_store_pb2.LoadExpertsRequest, _expert_store_pb2.LoadExpertsResponse]  # type: ignore[assignment]
+    """Brings experts into the given slots; one message an expert, in the order of completion. A failed expert is a
+    message, not the end of the stream. The stream is open for as long as its caller lives, for to open one costs as
+    much as several messages; a status ends all that is under way.
       ABORTED           the arena was made anew: attach again.
       INVALID_ARGUMENT  a slot outside the arena or too small: a bug of the caller.
       NOT_FOUND         no such expert.
@@ -100,11 +102,12 @@ class ExpertStoreServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def LoadExperts(
         self,
-        request: _expert_store_pb2.LoadExpertsRequest,
+        request_iterator: _MaybeAsyncIterator[_expert_store_pb2.LoadExpertsRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_expert_store_pb2.LoadExpertsResponse], _abc.AsyncIterator[_expert_store_pb2.LoadExpertsResponse]]:
-        """Brings experts into the given slots; one message an expert, in the order of completion.
-        A failed expert is a message, not the end of the stream.
+        """Brings experts into the given slots; one message an expert, in the order of completion. A failed expert is a
+        message, not the end of the stream. The stream is open for as long as its caller lives, for to open one costs as
+        much as several messages; a status ends all that is under way.
           ABORTED           the arena was made anew: attach again.
           INVALID_ARGUMENT  a slot outside the arena or too small: a bug of the caller.
           NOT_FOUND         no such expert.

@@ -25,31 +25,31 @@ _sym_db = _symbol_database.Default()
 from zipmoe.v1 import expert_pb2 as zipmoe_dot_v1_dot_expert__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19zipmoe/v1/scheduler.proto\x12\tzipmoe.v1\x1a\x16zipmoe/v1/expert.proto\"\x94\x01\n\x15\x41\x63quireExpertsRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x1f\n\x05phase\x18\x02 \x01(\x0e\x32\x10.zipmoe.v1.Phase\x12$\n\x07\x65xperts\x18\x03 \x03(\x0b\x32\x13.zipmoe.v1.ExpertId\x12%\n\x05\x66ound\x18\x04 \x03(\x0b\x32\x16.zipmoe.v1.FoundExpert\"@\n\x0b\x46oundExpert\x12#\n\x06\x65xpert\x18\x01 \x01(\x0b\x32\x13.zipmoe.v1.ExpertId\x12\x0c\n\x04uses\x18\x02 \x01(\x04\"Q\n\x16\x41\x63quireExpertsResponse\x12#\n\x06\x65xpert\x18\x01 \x01(\x0b\x32\x13.zipmoe.v1.ExpertId\x12\x12\n\nbytes_read\x18\x02 \x01(\x04\"\x90\x01\n\x16\x46orecastExpertsRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x1f\n\x05phase\x18\x02 \x01(\x0e\x32\x10.zipmoe.v1.Phase\x12\r\n\x05layer\x18\x03 \x01(\r\x12$\n\x07\x65xperts\x18\x04 \x03(\x0b\x32\x13.zipmoe.v1.ExpertId\x12\x11\n\tdemanding\x18\x05 \x01(\x08\"\x19\n\x17\x46orecastExpertsResponse\"-\n\x15GetCacheStatusRequest\x12\x14\n\x0clist_experts\x18\x01 \x01(\x08\"K\n\nPoolStatus\x12\x0c\n\x04part\x18\x01 \x01(\t\x12\r\n\x05slots\x18\x02 \x01(\r\x12\x12\n\nslot_bytes\x18\x03 \x01(\x04\x12\x0c\n\x04used\x18\x04 \x01(\r\"\x84\x04\n\x16GetCacheStatusResponse\x12\r\n\x05\x61rena\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0f\n\x07\x65xperts\x18\x03 \x01(\r\x12$\n\x05pools\x18\x04 \x03(\x0b\x32\x15.zipmoe.v1.PoolStatus\x12\x0c\n\x04\x66ull\x18\x05 \x01(\r\x12\x12\n\ncompressed\x18\x06 \x01(\r\x12\x16\n\x0esign_mantissas\x18\x07 \x01(\r\x12\x11\n\texponents\x18\x08 \x01(\r\x12\x0f\n\x07loading\x18\t \x01(\r\x12\x0e\n\x06leased\x18\n \x01(\r\x12\x0c\n\x04uses\x18\x0b \x01(\x04\x12\x0e\n\x06misses\x18\x0c \x01(\x04\x12\x16\n\x0epartial_misses\x18\r \x01(\x04\x12\x11\n\tevictions\x18\x0e \x01(\x04\x12\x11\n\tdemotions\x18\x0f \x01(\x04\x12\x12\n\nbytes_read\x18\x10 \x01(\x04\x12\x10\n\x08hit_rate\x18\x11 \x01(\x01\x12%\n\x08resident\x18\x12 \x03(\x0b\x32\x13.zipmoe.v1.ExpertId\x12\x11\n\tforecasts\x18\x13 \x01(\x04\x12\x16\n\x0e\x66orecast_loads\x18\x14 \x01(\x04\x12\x1b\n\x13\x66orecast_bytes_read\x18\x15 \x01(\x04\x12\x1b\n\x13\x66orecast_bytes_used\x18\x16 \x01(\x04\x12\x19\n\x11\x66orecasts_in_time\x18\x17 \x01(\x04*C\n\x05Phase\x12\x15\n\x11PHASE_UNSPECIFIED\x10\x00\x12\x11\n\rPHASE_PREFILL\x10\x01\x12\x10\n\x0cPHASE_DECODE\x10\x02\x32\x9e\x02\n\x10SchedulerService\x12W\n\x0e\x41\x63quireExperts\x12 .zipmoe.v1.AcquireExpertsRequest\x1a!.zipmoe.v1.AcquireExpertsResponse0\x01\x12Z\n\x0f\x46orecastExperts\x12!.zipmoe.v1.ForecastExpertsRequest\x1a\".zipmoe.v1.ForecastExpertsResponse(\x01\x12U\n\x0eGetCacheStatus\x12 .zipmoe.v1.GetCacheStatusRequest\x1a!.zipmoe.v1.GetCacheStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19zipmoe/v1/scheduler.proto\x12\tzipmoe.v1\x1a\x16zipmoe/v1/expert.proto\"\xaf\x01\n\x15\x41\x63quireExpertsRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x1f\n\x05phase\x18\x02 \x01(\x0e\x32\x10.zipmoe.v1.Phase\x12$\n\x07\x65xperts\x18\x03 \x03(\x0b\x32\x13.zipmoe.v1.ExpertId\x12%\n\x05\x66ound\x18\x04 \x03(\x0b\x32\x16.zipmoe.v1.FoundExpert\x12\x0c\n\x04\x63\x61ll\x18\x05 \x01(\x04\x12\x0b\n\x03\x65nd\x18\x06 \x01(\x08\"@\n\x0b\x46oundExpert\x12#\n\x06\x65xpert\x18\x01 \x01(\x0b\x32\x13.zipmoe.v1.ExpertId\x12\x0c\n\x04uses\x18\x02 \x01(\x04\"_\n\x16\x41\x63quireExpertsResponse\x12#\n\x06\x65xpert\x18\x01 \x01(\x0b\x32\x13.zipmoe.v1.ExpertId\x12\x12\n\nbytes_read\x18\x02 \x01(\x04\x12\x0c\n\x04\x63\x61ll\x18\x03 \x01(\x04\"\x90\x01\n\x16\x46orecastExpertsRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x1f\n\x05phase\x18\x02 \x01(\x0e\x32\x10.zipmoe.v1.Phase\x12\r\n\x05layer\x18\x03 \x01(\r\x12$\n\x07\x65xperts\x18\x04 \x03(\x0b\x32\x13.zipmoe.v1.ExpertId\x12\x11\n\tdemanding\x18\x05 \x01(\x08\"\x19\n\x17\x46orecastExpertsResponse\"-\n\x15GetCacheStatusRequest\x12\x14\n\x0clist_experts\x18\x01 \x01(\x08\"K\n\nPoolStatus\x12\x0c\n\x04part\x18\x01 \x01(\t\x12\r\n\x05slots\x18\x02 \x01(\r\x12\x12\n\nslot_bytes\x18\x03 \x01(\x04\x12\x0c\n\x04used\x18\x04 \x01(\r\"\x84\x04\n\x16GetCacheStatusResponse\x12\r\n\x05\x61rena\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0f\n\x07\x65xperts\x18\x03 \x01(\r\x12$\n\x05pools\x18\x04 \x03(\x0b\x32\x15.zipmoe.v1.PoolStatus\x12\x0c\n\x04\x66ull\x18\x05 \x01(\r\x12\x12\n\ncompressed\x18\x06 \x01(\r\x12\x16\n\x0esign_mantissas\x18\x07 \x01(\r\x12\x11\n\texponents\x18\x08 \x01(\r\x12\x0f\n\x07loading\x18\t \x01(\r\x12\x0e\n\x06leased\x18\n \x01(\r\x12\x0c\n\x04uses\x18\x0b \x01(\x04\x12\x0e\n\x06misses\x18\x0c \x01(\x04\x12\x16\n\x0epartial_misses\x18\r \x01(\x04\x12\x11\n\tevictions\x18\x0e \x01(\x04\x12\x11\n\tdemotions\x18\x0f \x01(\x04\x12\x12\n\nbytes_read\x18\x10 \x01(\x04\x12\x10\n\x08hit_rate\x18\x11 \x01(\x01\x12%\n\x08resident\x18\x12 \x03(\x0b\x32\x13.zipmoe.v1.ExpertId\x12\x11\n\tforecasts\x18\x13 \x01(\x04\x12\x16\n\x0e\x66orecast_loads\x18\x14 \x01(\x04\x12\x1b\n\x13\x66orecast_bytes_read\x18\x15 \x01(\x04\x12\x1b\n\x13\x66orecast_bytes_used\x18\x16 \x01(\x04\x12\x19\n\x11\x66orecasts_in_time\x18\x17 \x01(\x04*C\n\x05Phase\x12\x15\n\x11PHASE_UNSPECIFIED\x10\x00\x12\x11\n\rPHASE_PREFILL\x10\x01\x12\x10\n\x0cPHASE_DECODE\x10\x02\x32\xa0\x02\n\x10SchedulerService\x12Y\n\x0e\x41\x63quireExperts\x12 .zipmoe.v1.AcquireExpertsRequest\x1a!.zipmoe.v1.AcquireExpertsResponse(\x01\x30\x01\x12Z\n\x0f\x46orecastExperts\x12!.zipmoe.v1.ForecastExpertsRequest\x1a\".zipmoe.v1.ForecastExpertsResponse(\x01\x12U\n\x0eGetCacheStatus\x12 .zipmoe.v1.GetCacheStatusRequest\x1a!.zipmoe.v1.GetCacheStatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'zipmoe.v1.scheduler_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PHASE']._serialized_start=1181
-  _globals['_PHASE']._serialized_end=1248
+  _globals['_PHASE']._serialized_start=1222
+  _globals['_PHASE']._serialized_end=1289
   _globals['_ACQUIREEXPERTSREQUEST']._serialized_start=65
-  _globals['_ACQUIREEXPERTSREQUEST']._serialized_end=213
-  _globals['_FOUNDEXPERT']._serialized_start=215
-  _globals['_FOUNDEXPERT']._serialized_end=279
-  _globals['_ACQUIREEXPERTSRESPONSE']._serialized_start=281
-  _globals['_ACQUIREEXPERTSRESPONSE']._serialized_end=362
-  _globals['_FORECASTEXPERTSREQUEST']._serialized_start=365
-  _globals['_FORECASTEXPERTSREQUEST']._serialized_end=509
-  _globals['_FORECASTEXPERTSRESPONSE']._serialized_start=511
-  _globals['_FORECASTEXPERTSRESPONSE']._serialized_end=536
-  _globals['_GETCACHESTATUSREQUEST']._serialized_start=538
-  _globals['_GETCACHESTATUSREQUEST']._serialized_end=583
-  _globals['_POOLSTATUS']._serialized_start=585
-  _globals['_POOLSTATUS']._serialized_end=660
-  _globals['_GETCACHESTATUSRESPONSE']._serialized_start=663
-  _globals['_GETCACHESTATUSRESPONSE']._serialized_end=1179
-  _globals['_SCHEDULERSERVICE']._serialized_start=1251
-  _globals['_SCHEDULERSERVICE']._serialized_end=1537
+  _globals['_ACQUIREEXPERTSREQUEST']._serialized_end=240
+  _globals['_FOUNDEXPERT']._serialized_start=242
+  _globals['_FOUNDEXPERT']._serialized_end=306
+  _globals['_ACQUIREEXPERTSRESPONSE']._serialized_start=308
+  _globals['_ACQUIREEXPERTSRESPONSE']._serialized_end=403
+  _globals['_FORECASTEXPERTSREQUEST']._serialized_start=406
+  _globals['_FORECASTEXPERTSREQUEST']._serialized_end=550
+  _globals['_FORECASTEXPERTSRESPONSE']._serialized_start=552
+  _globals['_FORECASTEXPERTSRESPONSE']._serialized_end=577
+  _globals['_GETCACHESTATUSREQUEST']._serialized_start=579
+  _globals['_GETCACHESTATUSREQUEST']._serialized_end=624
+  _globals['_POOLSTATUS']._serialized_start=626
+  _globals['_POOLSTATUS']._serialized_end=701
+  _globals['_GETCACHESTATUSRESPONSE']._serialized_start=704
+  _globals['_GETCACHESTATUSRESPONSE']._serialized_end=1220
+  _globals['_SCHEDULERSERVICE']._serialized_start=1292
+  _globals['_SCHEDULERSERVICE']._serialized_end=1580
 # @@protoc_insertion_point(module_scope)

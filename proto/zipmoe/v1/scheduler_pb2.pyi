@@ -18,16 +18,20 @@ PHASE_PREFILL: Phase
 PHASE_DECODE: Phase
 
 class AcquireExpertsRequest(_message.Message):
-    __slots__ = ("epoch", "phase", "experts", "found")
+    __slots__ = ("epoch", "phase", "experts", "found", "call", "end")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
     EXPERTS_FIELD_NUMBER: _ClassVar[int]
     FOUND_FIELD_NUMBER: _ClassVar[int]
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     phase: Phase
     experts: _containers.RepeatedCompositeFieldContainer[_expert_pb2.ExpertId]
     found: _containers.RepeatedCompositeFieldContainer[FoundExpert]
-    def __init__(self, epoch: _Optional[int] = ..., phase: _Optional[_Union[Phase, str]] = ..., experts: _Optional[_Iterable[_Union[_expert_pb2.ExpertId, _Mapping]]] = ..., found: _Optional[_Iterable[_Union[FoundExpert, _Mapping]]] = ...) -> None: ...
+    call: int
+    end: bool
+    def __init__(self, epoch: _Optional[int] = ..., phase: _Optional[_Union[Phase, str]] = ..., experts: _Optional[_Iterable[_Union[_expert_pb2.ExpertId, _Mapping]]] = ..., found: _Optional[_Iterable[_Union[FoundExpert, _Mapping]]] = ..., call: _Optional[int] = ..., end: _Optional[bool] = ...) -> None: ...
 
 class FoundExpert(_message.Message):
     __slots__ = ("expert", "uses")
@@ -38,12 +42,14 @@ class FoundExpert(_message.Message):
     def __init__(self, expert: _Optional[_Union[_expert_pb2.ExpertId, _Mapping]] = ..., uses: _Optional[int] = ...) -> None: ...
 
 class AcquireExpertsResponse(_message.Message):
-    __slots__ = ("expert", "bytes_read")
+    __slots__ = ("expert", "bytes_read", "call")
     EXPERT_FIELD_NUMBER: _ClassVar[int]
     BYTES_READ_FIELD_NUMBER: _ClassVar[int]
+    CALL_FIELD_NUMBER: _ClassVar[int]
     expert: _expert_pb2.ExpertId
     bytes_read: int
-    def __init__(self, expert: _Optional[_Union[_expert_pb2.ExpertId, _Mapping]] = ..., bytes_read: _Optional[int] = ...) -> None: ...
+    call: int
+    def __init__(self, expert: _Optional[_Union[_expert_pb2.ExpertId, _Mapping]] = ..., bytes_read: _Optional[int] = ..., call: _Optional[int] = ...) -> None: ...
 
 class ForecastExpertsRequest(_message.Message):
     __slots__ = ("epoch", "phase", "layer", "experts", "demanding")

@@ -35,7 +35,7 @@ class SchedulerServiceStub:
         Args:
             channel: A grpc.Channel.
         """
-        self.AcquireExperts = channel.unary_stream(
+        self.AcquireExperts = channel.stream_stream(
                 '/zipmoe.v1.SchedulerService/AcquireExperts',
                 request_serializer=zipmoe_dot_v1_dot_scheduler__pb2.AcquireExpertsRequest.SerializeToString,
                 response_deserializer=zipmoe_dot_v1_dot_scheduler__pb2.AcquireExpertsResponse.FromString,
@@ -56,10 +56,12 @@ class SchedulerServiceServicer:
     """Owns decisions: which expert lies in which slot, who goes when one must, in which order misses are brought in.
     """
 
-    def AcquireExperts(self, request, context):
+    def AcquireExperts(self, request_iterator, context):
         """Makes experts resident; one message an expert, as each becomes so. Take its lease and read its directory record:
         if it has gone again in between, ask again. Experts of one call are loaded once, also when others want them too.
-        Cancelling drops what has not started and nobody else waits for.
+        What the caller ends, by a message or by going away, is dropped unless it has started or somebody else waits for it.
+        The stream is open for as long as its caller lives, for to open one costs as much as several messages; a status
+        ends all that is under way.
         ABORTED             the arena was made anew: attach again.
         NOT_FOUND           no such expert.
         DATA_LOSS           the stored bytes of an expert are damaged: verify the pack, copy or pack it again.
@@ -93,7 +95,7 @@ class SchedulerServiceServicer:
 
 def add_SchedulerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'AcquireExperts': grpc.unary_stream_rpc_method_handler(
+            'AcquireExperts': grpc.stream_stream_rpc_method_handler(
                     servicer.AcquireExperts,
                     request_deserializer=zipmoe_dot_v1_dot_scheduler__pb2.AcquireExpertsRequest.FromString,
                     response_serializer=zipmoe_dot_v1_dot_scheduler__pb2.AcquireExpertsResponse.SerializeToString,
@@ -121,7 +123,7 @@ class SchedulerService:
     """
 
     @staticmethod
-    def AcquireExperts(request,
+    def AcquireExperts(request_iterator,
             target,
             options=(),
             channel_credentials=None,
@@ -131,8 +133,8 @@ class SchedulerService:
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_stream(
-            request,
+        return grpc.experimental.stream_stream(
+            request_iterator,
             target,
             '/zipmoe.v1.SchedulerService/AcquireExperts',
             zipmoe_dot_v1_dot_scheduler__pb2.AcquireExpertsRequest.SerializeToString,

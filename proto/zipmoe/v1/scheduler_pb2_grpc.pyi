@@ -33,10 +33,12 @@ class SchedulerServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> SchedulerServiceAsyncStub: ...
-    AcquireExperts: _grpc.UnaryStreamMultiCallable[_scheduler_pb2.AcquireExpertsRequest, _scheduler_pb2.AcquireExpertsResponse]
+    AcquireExperts: _grpc.StreamStreamMultiCallable[_scheduler_pb2.AcquireExpertsRequest, _scheduler_pb2.AcquireExpertsResponse]
     """Makes experts resident; one message an expert, as each becomes so. Take its lease and read its directory record:
     if it has gone again in between, ask again. Experts of one call are loaded once, also when others want them too.
-    Cancelling drops what has not started and nobody else waits for.
+    What the caller ends, by a message or by going away, is dropped unless it has started or somebody else waits for it.
+    The stream is open for as long as its caller lives, for to open one costs as much as several messages; a status
+    ends all that is under way.
       ABORTED             the arena was made anew: attach again.
       NOT_FOUND           no such expert.
       DATA_LOSS           the stored bytes of an expert are damaged: verify the pack, copy or pack it again.
@@ -60,10 +62,12 @@ class SchedulerServiceAsyncStub(SchedulerServiceStub):
     """Owns decisions: which expert lies in which slot, who goes when one must, in which order misses are brought in."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    AcquireExperts: _aio.UnaryStreamMultiCallable[_scheduler_pb2.AcquireExpertsRequest, _scheduler_pb2.AcquireExpertsResponse]  # type: ignore[assignment]
+    AcquireExperts: _aio.StreamStreamMultiCallable[_scheduler_pb2.AcquireExpertsRequest, _scheduler_pb2.AcquireExpertsResponse]  # type: ignore[assignment]
     """Makes experts resident; one message an expert, as each becomes so. Take its lease and read its directory record:
     if it has gone again in between, ask again. Experts of one call are loaded once, also when others want them too.
-    Cancelling drops what has not started and nobody else waits for.
+    What the caller ends, by a message or by going away, is dropped unless it has started or somebody else waits for it.
+    The stream is open for as long as its caller lives, for to open one costs as much as several messages; a status
+    ends all that is under way.
       ABORTED             the arena was made anew: attach again.
       NOT_FOUND           no such expert.
       DATA_LOSS           the stored bytes of an expert are damaged: verify the pack, copy or pack it again.
@@ -88,12 +92,14 @@ class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def AcquireExperts(
         self,
-        request: _scheduler_pb2.AcquireExpertsRequest,
+        request_iterator: _MaybeAsyncIterator[_scheduler_pb2.AcquireExpertsRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_scheduler_pb2.AcquireExpertsResponse], _abc.AsyncIterator[_scheduler_pb2.AcquireExpertsResponse]]:
         """Makes experts resident; one message an expert, as each becomes so. Take its lease and read its directory record:
         if it has gone again in between, ask again. Experts of one call are loaded once, also when others want them too.
-        Cancelling drops what has not started and nobody else waits for.
+        What the caller ends, by a message or by going away, is dropped unless it has started or somebody else waits for it.
+        The stream is open for as long as its caller lives, for to open one costs as much as several messages; a status
+        ends all that is under way.
           ABORTED             the arena was made anew: attach again.
           NOT_FOUND           no such expert.
           DATA_LOSS           the stored bytes of an expert are damaged: verify the pack, copy or pack it again.

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import os
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -73,7 +74,8 @@ async def serve(config: StoreConfig) -> None:
             service = ExpertStoreService(Store(pack, arena, pool))
             register = partial(expert_store_pb2_grpc.add_ExpertStoreServiceServicer_to_server, service)
             async with serving(config.places.expert_store, register):
-                await asyncio.Event().wait()
+                with closing(service):
+                    await asyncio.Event().wait()
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ import logging
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -79,11 +79,16 @@ class Pool:
             raise errors.exceptions[0] from None
 
     async def submit(self, task: Task, urgency: Urgency) -> Load:
-        load = Load(task)
+        return (await self.submit_all([task], urgency))[0]
+
+    async def submit_all(self, tasks: Sequence[Task], urgency: Urgency) -> list[Load]:
+        """As one after the other, but idle workers hear of all of them at once."""
+        loads = [Load(task) for task in tasks]
         async with self._news:
-            heapq.heappush(self._queue, (urgency, next(self._order), load))
+            for load in loads:
+                heapq.heappush(self._queue, (urgency, next(self._order), load))
             self._news.notify_all()
-        return load
+        return loads
 
     def cancel(self, load: Load) -> bool:
         """True if the load had not started and now never will."""

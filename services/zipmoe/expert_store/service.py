@@ -1,12 +1,14 @@
 """The store's door: converts and calls."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import aclosing
 
 from zipmoe.arena.layout import Part, Slot
 from zipmoe.expert_store.store import Store
 from zipmoe.expert_store.task import Act, Outcome, Result, Urgency
 from zipmoe.v1 import expert_pb2, expert_store_pb2, expert_store_pb2_grpc
+from zipmoe.wire.exchange import answer_each
 from zipmoe.wire.status import Context
 
 _OUTCOMES = {
@@ -20,6 +22,12 @@ _OUTCOMES = {
 class ExpertStoreService(expert_store_pb2_grpc.ExpertStoreServiceServicer):
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def close(self) -> None:
+        """Ends the streams that last as long as their callers, for a server that stops waits for what is open."""
+        if not self._closed.done():
+            self._closed.set_result(None)
 
     async def DescribeStore(
         self, request: expert_store_pb2.DescribeStoreRequest, context: Context
@@ -37,8 +45,16 @@ class ExpertStoreService(expert_store_pb2_grpc.ExpertStoreServiceServicer):
         )
 
     async def LoadExperts(
-        self, request: expert_store_pb2.LoadExpertsRequest, context: Context
+        self, request_iterator: AsyncIterator[expert_store_pb2.LoadExpertsRequest], context: Context
     ) -> AsyncIterator[expert_store_pb2.LoadExpertsResponse]:
+        loading = answer_each(request_iterator, self._loaded, lambda _: False, self._closed)
+        async with aclosing(loading) as loaded:
+            async for message in loaded:
+                yield message
+
+    async def _loaded(
+        self, request: expert_store_pb2.LoadExpertsRequest
+    ) -> AsyncGenerator[expert_store_pb2.LoadExpertsResponse, None]:
         self._store.check_epoch(request.epoch)
         urgency = Urgency(request.urgency or Urgency.DEMAND)
         loads = [asyncio.ensure_future(self._load(placement, urgency)) for placement in request.placements]

@@ -57,7 +57,7 @@ class Store:
         words, sign_mantissas, exponents = (slots[part].offset if part in slots else 0 for part in Part)
         bits = self.arena.header.bits
         task = Task(act, words, sign_mantissas, exponents, bits, self.pack.expert(layer, expert).to_wire())
-        loads = self._loads[layer, expert] = [await self.pool.submit(each, urgency) for each in shared_out(task)]
+        loads = self._loads[layer, expert] = await self.pool.submit_all(shared_out(task), urgency)
         try:
             # Shielded: an outcome belongs to its load; who waits for it may go away.
             outcome = together([await asyncio.shield(load.outcome) for load in loads])
@@ -81,11 +81,11 @@ class Store:
         """All of an expert's or none: half of one is of no use."""
         if any(load.begun for load in loads):
             return False
-        return any([self.pool.cancel(load) for load in loads])
+        return sum(self.pool.cancel(load) for load in loads) > 0
 
     def hasten(self, experts: list[tuple[int, int]]) -> list[tuple[int, int]]:
         """Makes demands of those that have not started; returns them."""
-        return [key for key in experts if any([self.pool.hasten(load) for load in self._loads.get(key, ())])]
+        return [key for key in experts if sum(self.pool.hasten(load) for load in self._loads.get(key, ()))]
 
     async def drain(self) -> None:
         """Drops everything queued; returns when nothing is being written."""

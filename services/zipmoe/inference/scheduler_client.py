@@ -12,6 +12,7 @@ import grpc
 from zipmoe.errors import ServiceRestarting
 from zipmoe.v1 import expert_pb2, scheduler_pb2, scheduler_pb2_grpc
 from zipmoe.wire.channel import PATIENCE_SECONDS
+from zipmoe.wire.exchange import Exchange
 from zipmoe.wire.status import raised
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,8 @@ class SchedulerClient:
         self._channel = channel
         self._stub = scheduler_pb2_grpc.SchedulerServiceStub(channel)
         self._forecasts: _Forecasts | None = None
+        self._acquired: Exchange[scheduler_pb2.AcquireExpertsRequest, scheduler_pb2.AcquireExpertsResponse]
+        self._acquired = Exchange(self._stub.AcquireExperts)
 
     async def arena(self) -> Path:
         """Where the arena is. Waits for as long as it takes until the scheduler is up."""
@@ -52,6 +55,8 @@ class SchedulerClient:
 
     async def until_reachable(self) -> None:
         """Raises ServiceRestarting if the scheduler stays away."""
+        if self._channel.get_state() is grpc.ChannelConnectivity.READY:
+            return
         try:
             await asyncio.wait_for(self._channel.channel_ready(), PATIENCE_SECONDS)
         except TimeoutError:
@@ -62,18 +67,24 @@ class SchedulerClient:
     ) -> AsyncIterator[tuple[int, int]]:
         """Yields each number when that expert has become resident, and the bytes read for it. Those `found`, with their
         counts of uses, stay until they have been used."""
+        named = _named(experts, numbers)
         request = scheduler_pb2.AcquireExpertsRequest(
             epoch=epoch,
             phase=_phase(prefill),
-            experts=_named(experts, numbers),
+            experts=named,
             found=[
                 scheduler_pb2.FoundExpert(expert=expert, uses=uses)
                 for expert, uses in zip(_named(experts, found), found.values(), strict=True)
             ],
         )
-        with raised():
-            async for message in self._stub.AcquireExperts(request):
+        missing = len(named)
+        try:
+            async for message in self._acquired.ask(request, missing):
+                missing -= 1
                 yield message.expert.layer * experts + message.expert.expert, message.bytes_read
+        finally:
+            if missing:
+                await self._acquired.end(scheduler_pb2.AcquireExpertsRequest(call=request.call, end=True))
 
     async def forecast(self, forecast: Forecast) -> None:
         """Tells it, unless the scheduler is away: nothing depends on it."""

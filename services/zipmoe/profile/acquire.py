@@ -25,7 +25,7 @@ from zipmoe.profile.services import Services, services
 from zipmoe.profile.timing import seconds_of
 from zipmoe.v1 import expert_pb2, scheduler_pb2, scheduler_pb2_grpc
 from zipmoe.wire.channel import connect
-from zipmoe.wire.status import raised
+from zipmoe.wire.exchange import Exchange
 
 EXPERTS: Final = 320
 WEIGHTS: Final = 3 << 10
@@ -39,6 +39,7 @@ _LOOK_SECONDS: Final = 0.5
 
 # In the type stubs alone, hence the quotes.
 Stub: TypeAlias = "scheduler_pb2_grpc.SchedulerServiceAsyncStub"
+Acquired = Exchange[scheduler_pb2.AcquireExpertsRequest, scheduler_pb2.AcquireExpertsResponse]
 # Seconds, and seconds of processor time.
 Cost = tuple[float, float]
 
@@ -70,13 +71,13 @@ def _alone(packed: Path) -> Cost:
 async def _acquire(running: Services) -> Cost:
     async with connect(running.places.scheduler) as channel:
         stub: Stub = scheduler_pb2_grpc.SchedulerServiceStub(channel)
-        epoch = await _epoch(stub, running)
+        epoch, acquired = await _epoch(stub, running), Acquired(stub.AcquireExperts)
         for number in range(_WARM):
-            await _one(stub, epoch, number)
+            await _one(acquired, epoch, number)
         costs, ends = list[Cost](), perf_counter() + ACQUIRE_SECONDS
         for first in range(_WARM, EXPERTS - _ROUND, _ROUND):
             used = running.processor_seconds()
-            times = [await _one(stub, epoch, number) for number in range(first, first + _ROUND)]
+            times = [await _one(acquired, epoch, number) for number in range(first, first + _ROUND)]
             costs.append((statistics.median(times), (running.processor_seconds() - used) / _ROUND))
             if perf_counter() > ends:
                 break
@@ -84,15 +85,14 @@ async def _acquire(running: Services) -> Cost:
         return seconds, used
 
 
-async def _one(stub: Stub, epoch: int, number: int) -> float:
+async def _one(acquired: Acquired, epoch: int, number: int) -> float:
     """Seconds until an expert has been granted."""
     request = scheduler_pb2.AcquireExpertsRequest(
         epoch=epoch, phase=scheduler_pb2.PHASE_DECODE, experts=[expert_pb2.ExpertId(expert=number)]
     )
     started = granted = perf_counter()
-    with raised():
-        async for _ in stub.AcquireExperts(request):
-            granted = perf_counter()
+    async for _ in acquired.ask(request, 1):
+        granted = perf_counter()
     return granted - started
 
 

@@ -1,7 +1,7 @@
 """The scheduler's door: converts and calls."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
 from zipmoe.arena.directory import State
@@ -11,6 +11,7 @@ from zipmoe.scheduler.forecasts import Forecast
 from zipmoe.scheduler.policy import Phase
 from zipmoe.scheduler.scheduler import Scheduler
 from zipmoe.v1 import expert_pb2, scheduler_pb2, scheduler_pb2_grpc
+from zipmoe.wire.exchange import answer_each
 from zipmoe.wire.status import Context
 
 _PHASES = {scheduler_pb2.PHASE_PREFILL: Phase.PREFILL, scheduler_pb2.PHASE_DECODE: Phase.DECODE}
@@ -28,8 +29,16 @@ class SchedulerService(scheduler_pb2_grpc.SchedulerServiceServicer):
             self._closed.set_result(None)
 
     async def AcquireExperts(
-        self, request: scheduler_pb2.AcquireExpertsRequest, context: Context
+        self, request_iterator: AsyncIterator[scheduler_pb2.AcquireExpertsRequest], context: Context
     ) -> AsyncIterator[scheduler_pb2.AcquireExpertsResponse]:
+        granting = answer_each(request_iterator, self._grant, lambda request: request.end, self._closed)
+        async with aclosing(granting) as granted:
+            async for message in granted:
+                yield message
+
+    async def _grant(
+        self, request: scheduler_pb2.AcquireExpertsRequest
+    ) -> AsyncGenerator[scheduler_pb2.AcquireExpertsResponse, None]:
         same_epoch(request.epoch, self._scheduler.header.epoch, self._arena)
         numbers = [self._number(named) for named in request.experts]
         found = {self._number(each.expert): each.uses for each in request.found}

@@ -9,6 +9,7 @@ import grpc
 from zipmoe.arena.layout import Part, Slot
 from zipmoe.v1 import expert_pb2, expert_store_pb2, expert_store_pb2_grpc
 from zipmoe.wire.channel import PATIENCE_SECONDS
+from zipmoe.wire.exchange import Exchange
 from zipmoe.wire.status import raised
 
 Response = expert_store_pb2.LoadExpertsResponse
@@ -43,6 +44,7 @@ class StoreClient:
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = expert_store_pb2_grpc.ExpertStoreServiceStub(channel)
+        self._loads: Exchange[expert_store_pb2.LoadExpertsRequest, Response] = Exchange(self._stub.LoadExperts)
 
     async def describe(self) -> Description:
         """Waits for as long as it takes until the store is up."""
@@ -57,12 +59,10 @@ class StoreClient:
 
         Raises ServiceRestarting if the store goes away: then `drain` before the remaining slots are used again.
         """
-        request = expert_store_pb2.LoadExpertsRequest(
-            epoch=epoch, urgency=urgency, placements=[_to_pb(placement, experts) for placement in placements]
-        )
-        with raised():
-            async for message in self._stub.LoadExperts(request):
-                yield message.expert.layer * experts + message.expert.expert, message
+        named = [_to_pb(placement, experts) for placement in placements]
+        request = expert_store_pb2.LoadExpertsRequest(epoch=epoch, urgency=urgency, placements=named)
+        async for message in self._loads.ask(request, len(named)):
+            yield message.expert.layer * experts + message.expert.expert, message
 
     async def cancel(self, experts: int, numbers: Iterable[int]) -> None:
         """Drops the loads of these that have not started. Their `load` says so."""

@@ -35,6 +35,8 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
             return grpc.unary_stream_rpc_method_handler(_stream(handler.unary_stream), *serialisers)
         if handler.stream_unary:
             return grpc.stream_unary_rpc_method_handler(_unary(handler.stream_unary), *serialisers)
+        if handler.stream_stream:
+            return grpc.stream_stream_rpc_method_handler(_stream(handler.stream_stream), *serialisers)
         return handler
 
 
