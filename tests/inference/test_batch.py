@@ -98,6 +98,34 @@ def test_a_prompt_that_is_all_known_computes_its_last_token() -> None:
     assert sizes(batch.step()) == [1, PAGE]
 
 
+def test_prompts_on_two_sides_of_the_border_share_nothing() -> None:
+    """Though they begin alike; those on one side do."""
+    batch = Batch(Pages(100), most=4, divides=True, border=50)
+    reused = []
+    for prompt in (50, 51, 40, 60):
+        batch.add(some := sequence(prompt, room=1))
+        while not some.over:
+            parts = batch.step()
+            assert [part.span.whole for part in parts] == [prompt]
+            run(batch, parts)
+        reused.append(some.reused)
+    assert reused == [0, 0, 2 * PAGE, 3 * PAGE]
+
+
+def test_a_long_prompt_takes_nothing_from_a_text_that_grew_as_long() -> None:
+    """Its keys are those of a short prompt, and of what was written behind it."""
+    batch = Batch(Pages(100), most=4, divides=True, border=50)
+    batch.add(grown := sequence(40, room=30))
+    while not grown.over:
+        run(batch, batch.step())
+    longer, again = sequence(70), sequence(40)
+    longer.tokens[:] = grown.tokens
+    batch.add(longer)
+    batch.add(again)
+    batch.step()
+    assert (longer.reused, again.reused) == (0, 2 * PAGE)
+
+
 def test_who_came_last_gives_its_pages_back_and_loses_nothing() -> None:
     batch = Batch(Pages(6), most=4, divides=True)
     old, new = sequence(2 * PAGE, room=40), sequence(2 * PAGE, room=40, salt=500)

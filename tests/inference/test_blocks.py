@@ -33,7 +33,9 @@ def test_rotary(start: int, tokens: int) -> None:
     x = noise(3, HEADS, tokens, WIDTH)
     positions = torch.arange(start, start + tokens)[None]
     expected = theirs.OlmoeRotaryEmbedding(config())(x, positions)
-    ours = Rotary(frequencies(WIDTH, config().rope_parameters["rope_theta"])).at(positions[0].numpy())
+    ours = Rotary(frequencies(WIDTH, config().rope_parameters["rope_theta"])).at(
+        positions[0].numpy(), positions[0].numpy() + 1
+    )
     assert all(same_bits(mine, its[0]) for mine, its in zip((ours.cosines, ours.sines), expected, strict=True))
     rotated, _ = theirs.apply_rotary_pos_emb(x[None], x[None], *expected)
     assert same_bits(rotate(x, ours), rotated[0])

@@ -24,7 +24,7 @@ def same(ours: Tensor, theirs: Tensor) -> bool:
 @pytest.mark.parametrize("tokens", [1, 2, 17])
 def test_what_is_between_matrices_is_the_same(tokens: int) -> None:
     x, other, weight = noise(1, tokens, HEADS * WIDTH), noise(2, tokens, HEADS * WIDTH), noise(3, HEADS * WIDTH)
-    turns = Rotary(frequencies(WIDTH, 10_000.0)).at(np.arange(7, 7 + tokens))
+    turns = Rotary(frequencies(WIDTH, 10_000.0)).at(np.arange(7, 7 + tokens), np.arange(8, 8 + tokens))
     assert same(tensor(FAST.norm(words(x), words(weight[None]), 1e-5)), REFERENCE.norm(x, weight, 1e-5))
     assert same(tensor(FAST.clip(words(x), 0.5)), REFERENCE.clip(x, 0.5))
     assert same(tensor(FAST.rotate(words(x.clone()), HEADS, turns)), REFERENCE.rotate(x, HEADS, turns))

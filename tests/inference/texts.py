@@ -26,7 +26,9 @@ class Texts:
     def forward(self, tokens: Sequence[Tensor], mixture: Mixture, last: Sequence[int]) -> list[Tensor]:
         """The next tokens [T] of each: its logits [last, vocabulary]."""
         each = zip(tokens, self.lengths, self._pages, last, strict=True)
-        spans = [Span(some.numpy(), length, pages, wanted) for some, length, pages, wanted in each]
+        spans = [
+            Span(some.numpy(), length, pages, wanted, whole=length + len(some)) for some, length, pages, wanted in each
+        ]
         logits = self._model.forward(spans, self._cache, mixture)
         self.lengths = [length + len(some) for length, some in zip(self.lengths, tokens, strict=True)]
         return logits

@@ -23,6 +23,8 @@ from zipmoe.inference.sequence import Sequence
 # Tokens of prompts in a step. More are computed together the faster for each, and keep those who write waiting longer.
 CHUNK: Final = 256
 MOST_WAITING: Final = 64
+# What stands in front of prompts past the border. No page's name: those have 32 bytes.
+LONG: Final = b"long"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +37,16 @@ class Part:
 
 
 class Batch:
-    def __init__(self, pages: Pages, most: int, divides: bool) -> None:
-        """At most `most` run at once. `divides`: prompts may be cut into pieces and share pages."""
+    def __init__(self, pages: Pages, most: int, divides: bool, border: int | None = None) -> None:
+        """At most `most` run at once. `divides`: prompts may be cut into pieces and share pages; those of more tokens
+        than `border` with one another alone."""
         self.pages = pages
         self.running: list[Sequence] = []
         self.waiting: deque[Sequence] = deque()
         self._ends: deque[float] = deque(maxlen=16)
         self._most = most
         self._divides = divides
+        self._border = border
 
     def check_room(self) -> None:
         """Raises CacheExhausted if too many wait."""
@@ -97,7 +101,7 @@ class Batch:
             sequence = self.waiting[0]
             if self._divides:
                 # All but the last token: its logits are wanted.
-                known = list(names(sequence.tokens[:-1]))
+                known = list(names(sequence.tokens[:-1], self._root(sequence)))
                 sequence.pages = self.pages.share(known)
                 sequence.names = known[: len(sequence.pages)]
             wanted = min(pages_for(len(sequence.tokens) + 1), self.pages.count)
@@ -138,17 +142,23 @@ class Batch:
         end = sequence.computed + count
         tokens = np.array(sequence.tokens[sequence.computed : end], np.int64)
         last = int(end == len(sequence.tokens))
-        span = Span(tokens, sequence.computed, np.array(sequence.pages, np.int32), last)
+        pages = np.array(sequence.pages, np.int32)
+        span = Span(tokens, sequence.computed, pages, last, whole=sequence.prompt)
         return Part(sequence, span, decoding=count == 1 and sequence.computed >= sequence.prompt)
 
     def _name(self, sequence: Sequence) -> None:
         """Those pages that are full now."""
         named, full = len(sequence.names), sequence.computed // PAGE
         if full > named:
-            before = sequence.names[-1] if sequence.names else b""
+            before = sequence.names[-1] if sequence.names else self._root(sequence)
             sequence.names += names(sequence.tokens[named * PAGE : full * PAGE], before)
             for page, name in zip(sequence.pages[named:full], sequence.names[named:], strict=True):
                 self.pages.name(page, name)
+
+    def _root(self, sequence: Sequence) -> bytes:
+        """What its first page's name begins with. Keys of equal texts are others if only one prompt is past the border:
+        no page of the one may serve the other."""
+        return LONG if self._border is not None and sequence.prompt > self._border else b""
 
 
 def shares(missing: dict[int, int], chunk: int) -> dict[int, int]:

@@ -49,7 +49,7 @@ class Engine:
         routing of what is decoded is written down."""
         self.model = model
         self.tokenizer = tokenizer
-        self.batch = Batch(Pages(pages), most_running, model.arithmetic.divides)
+        self.batch = Batch(Pages(pages), most_running, model.arithmetic.divides, model.border)
         # That went through the model.
         self.steps = self.tokens = 0
         self._experts = experts

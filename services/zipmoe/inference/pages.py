@@ -75,7 +75,8 @@ class Pages:
 
 def names(tokens: Sequence[int], before: bytes = b"") -> Iterator[bytes]:
     """Of the full pages of a text: a page's name says what it holds and what came before. `before` is the name of the
-    page in front of these tokens. Nobody can make up two texts of one name."""
+    page in front of these tokens, or what parts their text from an equal one whose keys are others. Nobody can make up
+    two texts of one name."""
     for start in range(0, len(tokens) - PAGE + 1, PAGE):
         before = hashlib.sha256(before + np.array(tokens[start : start + PAGE], np.uint32).tobytes()).digest()
         yield before

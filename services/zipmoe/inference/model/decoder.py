@@ -78,6 +78,12 @@ class Decoder:
         self._stack = stack
         self._forecast = forecast
 
+    @property
+    def border(self) -> int | None:
+        """Of a prompt of more tokens than this, keys are others than of one of fewer that begins alike."""
+        longer = self._stack.rotary.longer
+        return None if longer is None else longer.border
+
     def cache(self, pages: int) -> KVCache:
         """For all sequences together."""
         config = self.config
@@ -89,7 +95,7 @@ class Decoder:
         """Runs the spans, each of a sequence of its own, and returns logits [last, vocabulary] of each."""
         do, stack, sparse = self.arithmetic, self._stack, 0
         groups = [Group.of(together) for together in do.grouped(spans)]
-        turns = [stack.rotary.at(group.positions) for group in groups]
+        turns = [stack.rotary.at(group.positions, group.lengths) for group in groups]
         streams = [do.scale(do.embed(group.tokens, stack.embedding), stack.scales.embedding) for group in groups]
         for index, layer in enumerate(stack.layers):
             for place, group in enumerate(groups):

@@ -1,7 +1,7 @@
 """Rotary: rotary position embedding (Su et al., 2021), in the forms that checkpoints come in."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -36,15 +36,43 @@ class Turns:
         return cosines, sines
 
 
-class Rotary:
-    """`frequencies` [R/2]; what is turned is also times `scale`."""
+@dataclass(frozen=True, slots=True)
+class Longer:
+    """What turns the tokens of sequences of more than `border`."""
 
-    def __init__(self, frequencies: Tensor, scale: float = 1.0, pairs: Pairs = Pairs.HALVES) -> None:
+    border: int
+    rotary: "Rotary"
+
+
+class Rotary:
+    """`frequencies` [R/2]; what is turned is also times `scale`. With `longer`, that is so in short sequences alone.
+
+    What counts is the length that a sequence has as its tokens go through the model. All of a prompt's tokens turn by
+    the whole prompt's length, in however many pieces they go; one that is written turns by its own place. When a
+    sequence grows past the border, its keys stay as they were turned, as in transformers' forward over a cache. So a
+    key follows from its place and its prompt's length alone: it comes out the same when its sequence is computed anew,
+    and whoever is in the batch (of a padded one, transformers turns all by the longest).
+    """
+
+    def __init__(
+        self, frequencies: Tensor, scale: float = 1.0, pairs: Pairs = Pairs.HALVES, longer: Longer | None = None
+    ) -> None:
+        self.longer = longer
         self._frequencies = frequencies
         self._scale = scale
         self._pairs = pairs
 
-    def at(self, positions: NDArray[np.int64]) -> Turns:
+    def at(self, positions: NDArray[np.int64], lengths: NDArray[np.int64]) -> Turns:
+        """Of tokens whose sequences have such lengths."""
+        turns = self._turns(positions)
+        if self.longer is None:
+            return turns
+        beyond = torch.from_numpy(lengths > self.longer.border)[:, None]
+        others = self.longer.rotary.at(positions, lengths)
+        cosines = torch.where(beyond, others.cosines, turns.cosines)
+        return Turns(cosines, torch.where(beyond, others.sines, turns.sines), self._pairs)
+
+    def _turns(self, positions: NDArray[np.int64]) -> Turns:
         """Computed as transformers does: in FP32, for these positions alone."""
         angles = torch.from_numpy(positions)[:, None].float() * self._frequencies
         if self._pairs is Pairs.NEIGHBOURS:
@@ -57,7 +85,12 @@ class Rotary:
 
 def frequencies(width: int, base: float) -> Tensor:
     """Of `width` numbers that turn: [width / 2]."""
-    return 1.0 / (base ** (torch.arange(0, width, 2, dtype=torch.float) / width))
+    return 1.0 / _wavelengths(width, base)
+
+
+def longrope(width: int, base: float, factors: Sequence[float]) -> Tensor:
+    """The same, each so many times as slow (LongRoPE, Ding et al., 2024)."""
+    return 1.0 / (torch.tensor(factors, dtype=torch.float32) * _wavelengths(width, base))
 
 
 def yarn(width: int, base: float, context: int, told: Mapping[str, Any]) -> tuple[Tensor, float]:
@@ -76,7 +109,7 @@ def yarn(width: int, base: float, context: int, told: Mapping[str, Any]) -> tupl
     low, high = max(low, 0), min(high, width - 1)
     span = high - low or 0.001
     stretched = 1 - torch.clamp((torch.arange(width // 2, dtype=torch.float32) - low) / span, 0, 1)
-    wavelengths = base ** (torch.arange(0, width, 2, dtype=torch.float) / width)
+    wavelengths = _wavelengths(width, base)
     found = 1.0 / (factor * wavelengths) * (1 - stretched) + 1.0 / wavelengths * stretched
     scale = told.get("attention_factor")
     if scale is None:
@@ -88,3 +121,8 @@ def yarn(width: int, base: float, context: int, told: Mapping[str, Any]) -> tupl
 def magnitude(factor: float, weight: float = 1.0) -> float:
     """By how much YaRN sharpens attention over a context that is so many times as long."""
     return 1.0 if factor <= 1 else 0.1 * weight * math.log(factor) + 1.0
+
+
+def _wavelengths(width: int, base: float) -> Tensor:
+    """Positions to a radian."""
+    return base ** (torch.arange(0, width, 2, dtype=torch.float) / width)
