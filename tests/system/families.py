@@ -40,6 +40,17 @@ YARN: Final = {
     "mscale": 0.707,
     "mscale_all_dim": 0.5,
 }
+# Numbers that no rounding hides. Of the tests' texts some are shorter, some longer, and some grow past the border.
+BORDER: Final = 68
+LONGROPE: Final = {
+    "rope_type": "longrope",
+    "rope_theta": 10000.0,
+    "original_max_position_embeddings": BORDER,
+    "short_factor": [1 + 0.03 * pair for pair in range(16)],
+    "long_factor": [1 + 2.0 * pair for pair in range(16)],
+    "short_mscale": 1.1,
+    "long_mscale": 1.6,
+}
 
 # By name: the configuration's class, and what it is given beside COMMON.
 MODELS: Final[dict[str, tuple[str, Mapping[str, Any]]]] = {
@@ -109,6 +120,10 @@ MODELS: Final[dict[str, tuple[str, Mapping[str, Any]]]] = {
         },
     ),
     "phimoe": ("PhimoeConfig", {**LOCAL, "attention_bias": True, "lm_head_bias": True}),
+    "phimoe, stretched": (
+        "PhimoeConfig",
+        {**LOCAL, "attention_bias": True, "lm_head_bias": True, "rope_parameters": LONGROPE},
+    ),
 }
 
 

@@ -54,17 +54,26 @@ def rope_type(config: Mapping[str, Any]) -> str:
     return str(told.get("rope_type") or told.get("type") or "default")
 
 
-def rotary(config: Mapping[str, Any], width: int, pairs: Pairs = Pairs.HALVES) -> Rotary:
-    """Of `width` numbers of a head. Raises InvalidRequest for positions that are stretched in another way than YaRN's,
-    or attention that does not look back all the way."""
+def rope_base(config: Mapping[str, Any]) -> float:
+    return float(rope(config).get("rope_theta") or config.get("rope_theta", 10000.0))
+
+
+def check_window(config: Mapping[str, Any]) -> None:
+    """Raises InvalidRequest for attention that does not look back all the way."""
     window, context = config.get("sliding_window"), config["max_position_embeddings"]
     if window is not None and config.get("use_sliding_window", True) and window < context:
         raise InvalidRequest(f"config.json: attention over the last {window} tokens alone is not supported yet")
-    base, kind = rope(config).get("rope_theta") or config.get("rope_theta", 10000.0), rope_type(config)
+
+
+def rotary(config: Mapping[str, Any], width: int, pairs: Pairs = Pairs.HALVES) -> Rotary:
+    """Of `width` numbers of a head. Raises InvalidRequest for positions that are stretched in another way than YaRN's,
+    or attention that does not look back all the way."""
+    check_window(config)
+    base, kind = rope_base(config), rope_type(config)
     if kind == "default":
         return Rotary(frequencies(width, base), pairs=pairs)
     if kind == "yarn":
-        return Rotary(*yarn(width, base, context, rope(config)), pairs)
+        return Rotary(*yarn(width, base, config["max_position_embeddings"], rope(config)), pairs)
     raise InvalidRequest(f"config.json: rotary positions of type {kind!r} are not supported; default and yarn are")
 
 
