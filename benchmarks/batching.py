@@ -3,10 +3,10 @@
     python -m benchmarks.batching           (make bench; 7 GB of disk, 8 GiB of memory, some ten minutes)
 
 A few layers in the shape of OLMoE-1B-7B, random weights whose routing has the published statistics, served by the real
-services at 40 % of the experts in BF16 and with all of them resident. Requests of random prompts write until all have
-written enough; measured is the middle, while all of them run. What a step permits: the bytes that were read for it, at
-the rate of the disk, or the bytes that it multiplies with, each expert that any of its tokens wants once and the dense
-weights, at the rate at which memory is read, whichever takes longer. Prints a table and writes
+services, as planned, at 40 % of the experts in BF16 and with all of them resident. Requests of random prompts write
+until all have written enough; measured is the middle, while all of them run. What a step permits: the bytes that were
+read for it, at the rate of the disk, or the bytes that it multiplies with, each expert that any of its tokens wants once
+and the dense weights, at the rate at which memory is read, whichever takes longer. Prints a table and writes
 results/batching.json: tokens per second, and the share of what is permitted. Run it with nothing else on the machine.
 """
 
@@ -28,6 +28,7 @@ from zipmoe.cli.planning import dense_bytes, dense_weights, planned
 from zipmoe.client import Client
 from zipmoe.expert_store.size import arena_header
 from zipmoe.pack.reader import Pack
+from zipmoe.plan.lookahead import lookahead
 from zipmoe.profile.profile import profile
 from zipmoe.v1 import inference_pb2, inference_pb2_grpc
 from zipmoe.wire.channel import connect
@@ -91,21 +92,22 @@ def memory_rate() -> float:
 
 
 async def measure(packed: Path, budget: str) -> dict[int, Rate]:
-    reading = memory_rate()
     with Pack.open(packed) as pack:
         header, cores = arena_header(pack, budget, "pack3"), os.cpu_count() or 1
         rates = profile(packed).rates
-        pools = planned(pack, rates, cores, cores, header.size - header.slots_offset, "pack3").found.pools
+        plan = planned(pack, rates, cores, cores, header.size - header.slots_offset, "pack3")
+        pools, forecast = plan.found.pools, lookahead(plan.found, plan.model, plan.device)
         # Of the embedding a token has a row.
         all_dense = sum(tensor.blob.weights for tensor in pack.dense.values())
         dense, expert = int(dense_bytes(pack) * dense_weights(pack) / all_dense), header.slot_bytes
     disk = max(rates.disk.values())
     found = dict[int, list[Rate]]()
-    with Stack(packed, budget, resident="pack3", pools=",".join(map(str, pools.slots))) as stack:
+    with Stack(packed, budget, resident="pack3", pools=",".join(map(str, pools.slots)), forecast=forecast) as stack:
         stack.start()
         for _ in range(ROUNDS):
             for batch in BATCHES:
-                each = await one(stack, batch, expert, dense, disk, reading)
+                # Beside each: what a virtual machine has of its host's memory changes within minutes.
+                each = await one(stack, batch, expert, dense, disk, memory_rate())
                 found.setdefault(batch, []).append(each)
     return {batch: sorted(each, key=lambda rate: rate.measured)[ROUNDS // 2] for batch, each in found.items()}
 

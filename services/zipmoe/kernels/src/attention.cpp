@@ -14,26 +14,46 @@ constexpr size_t kLanes = 16;
 // Products for which another thread is worth waking.
 constexpr size_t kWorthSharing = 1 << 13;
 
-// scores[s] = query times the key of position s, keys `stride` words apart, in FP32.
+// Heads of a token that are attended together: what they have of a position lies together, so memory is read in order.
+struct Heads {
+    size_t count;
+    size_t shared;  // heads of the query that share one of the keys
+    size_t first;   // of those that share, the first's place among them
+    size_t head(size_t h) const { return (first + h) / shared; }  // whose keys head h has, from the first's on
+};
+
+// scores[h][s] = query h times its key of position s, in FP32. Keys are `stride` words apart, scores `positions`.
 ZIPMOE_CLONES
-void products(const float* query, size_t width, const uint16_t* keys, size_t stride, size_t positions, float* scores) {
-    for (size_t s = 0; s < positions; ++s, keys += stride) {
-        float lanes[kLanes] = {};
-        size_t i = 0;
-        for (; i + kLanes <= width; i += kLanes)
-            for (size_t l = 0; l < kLanes; ++l) lanes[l] += query[i + l] * widen(keys[i + l]);
-        for (; i < width; ++i) lanes[i % kLanes] += query[i] * widen(keys[i]);
-        for (size_t half = kLanes / 2; half > 0; half /= 2)
-            for (size_t l = 0; l < half; ++l) lanes[l] += lanes[l + half];
-        scores[s] = lanes[0];
+void products(const float* queries, const Heads& heads, size_t width, const uint16_t* keys, size_t stride, size_t tokens,
+              float* scores, size_t positions) {
+    for (size_t s = 0; s < tokens; ++s, keys += stride) {
+        for (size_t h = 0; h < heads.count; ++h) {
+            const float* const query = queries + h * width;
+            const uint16_t* const key = keys + heads.head(h) * width;
+            float lanes[kLanes] = {};
+            size_t i = 0;
+            for (; i + kLanes <= width; i += kLanes)
+                for (size_t l = 0; l < kLanes; ++l) lanes[l] += query[i + l] * widen(key[i + l]);
+            for (; i < width; ++i) lanes[i % kLanes] += query[i] * widen(key[i]);
+            for (size_t half = kLanes / 2; half > 0; half /= 2)
+                for (size_t l = 0; l < half; ++l) lanes[l] += lanes[l + half];
+            scores[h * positions + s] = lanes[0];
+        }
     }
 }
 
-// out[i] += sum over s of shares[s] * values[s][i], values `stride` words apart.
+// out[h][i] += sum over s of shares[h][s] * values[s][i] of h, values `stride` words apart and shares `positions`.
 ZIPMOE_CLONES
-void mix(const float* shares, size_t positions, const uint16_t* values, size_t stride, size_t width, float* out) {
-    for (size_t s = 0; s < positions; ++s, values += stride)
-        for (size_t i = 0; i < width; ++i) out[i] += shares[s] * widen(values[i]);
+void mix(const float* shares, size_t positions, const Heads& heads, size_t tokens, const uint16_t* values, size_t stride,
+         size_t width, float* out) {
+    for (size_t s = 0; s < tokens; ++s, values += stride) {
+        for (size_t h = 0; h < heads.count; ++h) {
+            const uint16_t* const value = values + heads.head(h) * width;
+            const float share = shares[h * positions + s];
+            float* const sum = out + h * width;
+            for (size_t i = 0; i < width; ++i) sum[i] += share * widen(value[i]);
+        }
+    }
 }
 
 // The pages of a sequence's first `positions` tokens: act(first token of the page, tokens there, the page's first row).
@@ -44,28 +64,33 @@ void each_page(const Cache& cache, size_t positions, Act act) {
             static_cast<size_t>(cache.pages[from / cache.page]) * cache.page);
 }
 
-// One head of one token.
-void attend_head(const uint16_t* query, const Cache& cache, size_t head, size_t positions, float scale, uint16_t* out) {
+// Some heads of one token, whose first one has the keys `head`.
+void attend_heads(const uint16_t* query, const Cache& cache, size_t head, const Heads& heads, size_t positions,
+                  float scale, uint16_t* out) {
     const size_t width = cache.width, value_width = cache.value_width;
     thread_local std::vector<float> wide, sums, scores;
-    wide.resize(width);
-    sums.assign(value_width, 0.0f);
-    scores.resize(positions);
-    for (size_t i = 0; i < width; ++i) wide[i] = widen(query[i]);
+    wide.resize(heads.count * width);
+    sums.assign(heads.count * value_width, 0.0f);
+    scores.resize(heads.count * positions);
+    for (size_t i = 0; i < wide.size(); ++i) wide[i] = widen(query[i]);
     const size_t stride = cache.heads * width, value_stride = cache.values ? cache.heads * value_width : stride;
     const uint16_t* const keys = cache.keys + head * width;
     const uint16_t* const values = cache.values ? cache.values + head * value_width : keys;
     each_page(cache, positions, [&](size_t from, size_t tokens, size_t row) {
-        products(wide.data(), width, keys + row * stride, stride, tokens, scores.data() + from);
+        products(wide.data(), heads, width, keys + row * stride, stride, tokens, scores.data() + from, positions);
     });
-    float most = -INFINITY, sum = 0;
-    for (float& score : scores) most = std::max(most, score = rounded(rounded(score) * scale));
-    for (float& score : scores) sum += score = std::exp(score - most);
-    for (float& score : scores) score = rounded(score / sum);
+    for (size_t h = 0; h < heads.count; ++h) {
+        float* const score = scores.data() + h * positions;
+        float most = -INFINITY, sum = 0;
+        for (size_t s = 0; s < positions; ++s) most = std::max(most, score[s] = rounded(rounded(score[s]) * scale));
+        for (size_t s = 0; s < positions; ++s) sum += score[s] = std::exp(score[s] - most);
+        for (size_t s = 0; s < positions; ++s) score[s] = rounded(score[s] / sum);
+    }
     each_page(cache, positions, [&](size_t from, size_t tokens, size_t row) {
-        mix(scores.data() + from, tokens, values + row * value_stride, value_stride, value_width, sums.data());
+        mix(scores.data() + from, positions, heads, tokens, values + row * value_stride, value_stride, value_width,
+            sums.data());
     });
-    for (size_t i = 0; i < value_width; ++i) out[i] = narrow(sums[i]);
+    for (size_t i = 0; i < sums.size(); ++i) out[i] = narrow(sums[i]);
 }
 
 }  // namespace
@@ -84,9 +109,12 @@ void attend(const uint16_t* query, size_t rows, size_t heads, const Cache& cache
     const size_t shared = heads / cache.heads;
     const bool worth = rows * heads * (start + rows) * cache.width >= kWorthSharing;
     ThreadPool::instance().run(rows * heads, worth ? threads : 1, [&](size_t at, size_t last) {
-        for (; at < last; ++at)
-            attend_head(query + at * cache.width, cache, at % heads / shared, start + at / heads + 1, scale,
-                        out + at * cache.value_width);
+        while (at < last) {
+            const size_t row = at / heads, head = at % heads, count = std::min(heads - head, last - at);
+            attend_heads(query + at * cache.width, cache, head / shared, {count, shared, head % shared}, start + row + 1,
+                         scale, out + at * cache.value_width);
+            at += count;
+        }
     });
 }
 
