@@ -21,7 +21,7 @@ test: .venv/dev
 check: .venv/dev
 	$(bin)/ruff check .
 	$(bin)/ruff format --check .
-	$(bin)/mypy proto client services tests examples benchmarks models/demo
+	$(bin)/mypy proto client services tests examples benchmarks models/demo docker
 
 proto: .venv/dev
 	PYTHON=$(abspath $(bin)/python) proto/generate.sh

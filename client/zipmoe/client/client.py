@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -10,17 +11,31 @@ import grpc
 from zipmoe.client import messages
 from zipmoe.client.asking import Asking, our_errors
 from zipmoe.client.connection import CONNECT_SECONDS, OPTIONS, default_address, nobody_answers
+from zipmoe.client.security import security
 from zipmoe.client.values import Completion, Load, Model, Prompt
 from zipmoe.errors import CacheExhausted
 from zipmoe.v1 import inference_pb2, inference_pb2_grpc
 
 
 class Client:
-    """A connection to an inference service: unix:/path or host:port."""
+    """A connection to an inference service: unix:/path or host:port.
 
-    def __init__(self, address: str | None = None) -> None:
+    `certificate` is a PEM file with the service's certificate, or those of who signed it: then the connection has TLS.
+    `token` is what the service wants to hear. Without them, the files that ZIPMOE_TLS_CERTIFICATE and ZIPMOE_TOKEN_FILE
+    name, if any. Raises InvalidRequest where one cannot be read.
+    """
+
+    def __init__(
+        self, address: str | None = None, *, certificate: Path | None = None, token: str | None = None
+    ) -> None:
         self.address = address or default_address()
-        self._channel = grpc.aio.insecure_channel(self.address, options=OPTIONS)
+        secure = security(self.address, certificate, token)
+        self._metadata = secure.metadata
+        self._channel = (
+            grpc.aio.insecure_channel(self.address, options=OPTIONS)
+            if secure.credentials is None
+            else grpc.aio.secure_channel(self.address, secure.credentials, options=OPTIONS)
+        )
         self._stub = inference_pb2_grpc.InferenceServiceStub(self._channel)
 
     async def __aenter__(self) -> Self:
@@ -69,7 +84,7 @@ class Client:
             try:
                 await self.until_reachable(asking.connecting)
                 with our_errors(timeout):
-                    call = self._stub.Generate(request, timeout=asking.left)
+                    call = self._stub.Generate(request, timeout=asking.left, metadata=self._metadata)
                     try:
                         async for message in call:
                             asking.answered()
@@ -84,21 +99,27 @@ class Client:
     async def tokenize(self, text: str) -> list[int]:
         await self.until_reachable()
         with our_errors():
-            answer = await self._stub.Tokenize(inference_pb2.TokenizeRequest(text=text), timeout=CONNECT_SECONDS)
+            answer = await self._stub.Tokenize(
+                inference_pb2.TokenizeRequest(text=text), timeout=CONNECT_SECONDS, metadata=self._metadata
+            )
         return list(answer.tokens)
 
     async def model(self) -> Model:
         """What is served."""
         await self.until_reachable()
         with our_errors():
-            answer = await self._stub.GetModel(inference_pb2.GetModelRequest(), timeout=CONNECT_SECONDS)
+            answer = await self._stub.GetModel(
+                inference_pb2.GetModelRequest(), timeout=CONNECT_SECONDS, metadata=self._metadata
+            )
         return messages.model(answer)
 
     async def load(self) -> Load:
         """How busy the service is."""
         await self.until_reachable()
         with our_errors():
-            answer = await self._stub.GetLoad(inference_pb2.GetLoadRequest(), timeout=CONNECT_SECONDS)
+            answer = await self._stub.GetLoad(
+                inference_pb2.GetLoadRequest(), timeout=CONNECT_SECONDS, metadata=self._metadata
+            )
         return messages.load(answer)
 
     async def until_reachable(self, patience: float = CONNECT_SECONDS) -> None:

@@ -42,4 +42,7 @@ def default_address() -> str:
 
 
 def nobody_answers(address: str, patience: float) -> ServiceRestarting:
-    return ServiceRestarting(f"nobody answers at {address} for {patience:.0f} s: is `zipmoe up` running there?")
+    said = f"nobody answers at {address} for {patience:.0f} s: is `zipmoe up` running there?"
+    if not address.startswith("unix:"):
+        said += " Is it TLS that is spoken there, or not, and is the certificate for this name?"
+    return ServiceRestarting(said)

@@ -9,6 +9,7 @@ __all__ = [
     "ServiceRestarting",
     "StaleEpoch",
     "TimedOut",
+    "Unauthenticated",
     "UnknownExpert",
     "WorkerLost",
     "ZipMoEError",
@@ -27,6 +28,12 @@ class InvalidRequest(ZipMoEError):
     """You asked for something that cannot be: a prompt beyond the context, an unsupported checkpoint, a bad option."""
 
     status = "INVALID_ARGUMENT"
+
+
+class Unauthenticated(ZipMoEError):
+    """You called at a door that wants a token, and gave none or another one."""
+
+    status = "UNAUTHENTICATED"
 
 
 class UnknownExpert(ZipMoEError):
@@ -87,5 +94,5 @@ def from_status(status: str, detail: str, retry_after: float | None = None) -> Z
         return ServiceRestarting(detail)
     if status == CacheExhausted.status:
         return CacheExhausted(detail, retry_after)
-    kinds = (InvalidRequest, UnknownExpert, CorruptExpert, ServiceRestarting, StaleEpoch)
+    kinds = (InvalidRequest, Unauthenticated, UnknownExpert, CorruptExpert, ServiceRestarting, StaleEpoch)
     return next((kind for kind in kinds if kind.status == status), ZipMoEError)(detail)

@@ -27,6 +27,8 @@ if _version_not_supported:
 
 class InferenceServiceStub:
     """Owns sequences: runs the model and streams what it writes.
+    Any call at a TCP port that wants a token can also end with
+    UNAUTHENTICATED  none was given, or another one: authorization: Bearer TOKEN.
     """
 
     def __init__(self, channel):
@@ -59,6 +61,8 @@ class InferenceServiceStub:
 
 class InferenceServiceServicer:
     """Owns sequences: runs the model and streams what it writes.
+    Any call at a TCP port that wants a token can also end with
+    UNAUTHENTICATED  none was given, or another one: authorization: Bearer TOKEN.
     """
 
     def Generate(self, request, context):
@@ -130,6 +134,8 @@ def add_InferenceServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class InferenceService:
     """Owns sequences: runs the model and streams what it writes.
+    Any call at a TCP port that wants a token can also end with
+    UNAUTHENTICATED  none was given, or another one: authorization: Bearer TOKEN.
     """
 
     @staticmethod

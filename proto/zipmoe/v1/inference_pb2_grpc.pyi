@@ -27,7 +27,10 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class InferenceServiceStub:
-    """Owns sequences: runs the model and streams what it writes."""
+    """Owns sequences: runs the model and streams what it writes.
+    Any call at a TCP port that wants a token can also end with
+      UNAUTHENTICATED  none was given, or another one: authorization: Bearer TOKEN.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -54,7 +57,10 @@ class InferenceServiceStub:
 
 @_typing.type_check_only
 class InferenceServiceAsyncStub(InferenceServiceStub):
-    """Owns sequences: runs the model and streams what it writes."""
+    """Owns sequences: runs the model and streams what it writes.
+    Any call at a TCP port that wants a token can also end with
+      UNAUTHENTICATED  none was given, or another one: authorization: Bearer TOKEN.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Generate: _aio.UnaryStreamMultiCallable[_inference_pb2.GenerateRequest, _inference_pb2.GenerateResponse]  # type: ignore[assignment]
@@ -77,7 +83,10 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     """How busy it is."""
 
 class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Owns sequences: runs the model and streams what it writes."""
+    """Owns sequences: runs the model and streams what it writes.
+    Any call at a TCP port that wants a token can also end with
+      UNAUTHENTICATED  none was given, or another one: authorization: Bearer TOKEN.
+    """
 
     @_abc_1.abstractmethod
     def Generate(

@@ -7,21 +7,20 @@ import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import closing, suppress
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from zipmoe.cli.usage import print_usage
+from zipmoe.cli.where import Where
 from zipmoe.client import Message, SyncClient, Usage
 from zipmoe.errors import InvalidRequest, ZipMoEError
-from zipmoe.wire.places import Places, default_run
 
 
-def chat(system: str | None, options: dict[str, Any], address: str | None, run: Path | None) -> None:
+def chat(system: str | None, options: dict[str, Any], where: Where) -> None:
     """Raises InvalidRequest if what is served has no chat template, ServiceRestarting if nothing is."""
     console = Console(stderr=True, highlight=False)
-    with SyncClient(address or Places.under(run or default_run()).inference) as client:
+    with SyncClient(where.address, certificate=where.certificate, token=where.token) as client:
         model = client.model()
         if not model.chat:
             raise InvalidRequest(

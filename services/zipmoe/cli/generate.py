@@ -2,26 +2,24 @@
 
 import asyncio
 import sys
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from zipmoe.cli.usage import print_usage
+from zipmoe.cli.where import Where
 from zipmoe.client import Client, Usage
-from zipmoe.wire.places import Places, default_run
 
 
-def generate(prompt: str, options: dict[str, Any], address: str | None, run: Path | None) -> None:
-    address = address or Places.under(run or default_run()).inference
-    usage = asyncio.run(_stream(prompt, options, address))
+def generate(prompt: str, options: dict[str, Any], where: Where) -> None:
+    usage = asyncio.run(_stream(prompt, options, where))
     if usage is not None:
         print_usage(Console(stderr=True), usage)
 
 
-async def _stream(prompt: str, options: dict[str, Any], address: str) -> Usage | None:
+async def _stream(prompt: str, options: dict[str, Any], where: Where) -> Usage | None:
     usage = None
-    async with Client(address) as client:
+    async with Client(where.address, certificate=where.certificate, token=where.token) as client:
         async for piece in client.generate(prompt, **options):
             sys.stdout.write(piece.text)
             sys.stdout.flush()

@@ -50,6 +50,26 @@ AddressOption = Annotated[
     str | None,
     typer.Option(envvar="ZIPMOE_ADDRESS", help="Of the inference service.", show_default="the socket of `up`"),
 ]
+CertificateOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--certificate",
+        envvar="ZIPMOE_TLS_CERTIFICATE",
+        help="At host:port, expect TLS: the service's certificate or its authority's, a PEM file.",
+        metavar="FILE",
+        show_default="no TLS",
+    ),
+]
+TokenOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--token",
+        envvar="ZIPMOE_TOKEN_FILE",
+        help="Holds what clients at host:port must know.",
+        metavar="FILE",
+        show_default="nothing",
+    ),
+]
 ModelArgument = Annotated[
     str,
     typer.Argument(
@@ -140,8 +160,21 @@ def up(
     workers: Annotated[int | None, typer.Option(help="Decoding processes.", min=1, show_default="one a core")] = None,
     threads: Annotated[int | None, typer.Option(help="Multiplying threads.", min=1, show_default="one a core")] = None,
     listen: Annotated[
-        str | None, typer.Option(help="host:port for clients.", show_default="a socket in the run folder")
+        str | None,
+        typer.Option(
+            envvar="ZIPMOE_LISTEN",
+            help="host:port for clients, beside the socket in the run folder.",
+            show_default="nowhere else",
+        ),
     ] = None,
+    tls_certificate: Annotated[
+        Path | None,
+        typer.Option(envvar="ZIPMOE_TLS_CERTIFICATE", help="TLS at host:port, by this PEM file.", metavar="FILE"),
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(envvar="ZIPMOE_TLS_KEY", help="The certificate's key, a PEM file.", metavar="FILE")
+    ] = None,
+    token: TokenOption = None,
     forecast: Annotated[
         int | None, typer.Option(help="Layers ahead to read what will probably be wanted.", show_default="as planned")
     ] = None,
@@ -155,9 +188,10 @@ def up(
     downloaded and packed, as `zipmoe pack` does. A newer commit is served after `zipmoe pack` was told to look for it.
     """
     from zipmoe.cli.source import model
-    from zipmoe.cli.up import Ask, up
+    from zipmoe.cli.up import Ask, Door, up
 
-    ask = Ask(model(packed), memory, arena_size, resident, mode, workers, threads, listen, forecast, kv_tokens, batch)
+    door = Door(listen, tls_certificate, tls_key, token)
+    ask = Ask(model(packed), memory, arena_size, resident, mode, workers, threads, door, forecast, kv_tokens, batch)
     up(ask, run)
 
 
@@ -171,6 +205,8 @@ def generate(
     seed: SeedOption = None,
     stop: StopOption = None,
     address: AddressOption = None,
+    certificate: CertificateOption = None,
+    token: TokenOption = None,
     run: RunOption = None,
 ) -> None:
     """Continue a text, streamed as it is written.
@@ -179,9 +215,11 @@ def generate(
     used were in memory.
     """
     from zipmoe.cli.generate import generate
+    from zipmoe.cli.where import where
 
     options = _sampling(max_tokens, temperature, top_p, top_k, seed, stop)
-    generate(sys.stdin.read() if prompt == "-" else prompt, options, address, run)
+    text = sys.stdin.read() if prompt == "-" else prompt
+    generate(text, options, where(address, run, certificate, token))
 
 
 @cli.command()
@@ -198,6 +236,8 @@ def chat(
     seed: SeedOption = None,
     stop: StopOption = None,
     address: AddressOption = None,
+    certificate: CertificateOption = None,
+    token: TokenOption = None,
     run: RunOption = None,
 ) -> None:
     """Talk with a model that has a chat template.
@@ -206,8 +246,10 @@ def chat(
     kept; Ctrl-D ends. Lines can also be piped in: answers go to standard output, all else to standard error.
     """
     from zipmoe.cli.chat import chat
+    from zipmoe.cli.where import where
 
-    chat(system, _sampling(max_tokens, temperature, top_p, top_k, seed, stop), address, run)
+    options = _sampling(max_tokens, temperature, top_p, top_k, seed, stop)
+    chat(system, options, where(address, run, certificate, token))
 
 
 def _sampling(

@@ -22,7 +22,7 @@ def status(run: Path | None) -> None:
 
 
 async def _ask(places: Places) -> tuple[scheduler_pb2.GetCacheStatusResponse, inference_pb2.GetLoadResponse | None]:
-    """The second is None if inference is away, or listens elsewhere."""
+    """The second is None if inference is away."""
     async with connect(places.scheduler) as scheduler, connect(places.inference) as inference:
         stub = scheduler_pb2_grpc.SchedulerServiceStub(scheduler)
         with raised():

@@ -27,6 +27,16 @@ from zipmoe.wire.places import Places, default_run
 
 
 @dataclass(frozen=True, slots=True)
+class Door:
+    """Where clients are let in beside the socket: host:port, and files (see `wire.public`)."""
+
+    listen: str | None
+    certificate: Path | None
+    key: Path | None
+    token: Path | None
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
     """What a person has asked for; None and empty: as is best. `arena_size` instead of `memory`, if it is given."""
 
@@ -37,7 +47,7 @@ class Ask:
     mode: str
     workers: int | None
     threads: int | None
-    listen: str | None
+    door: Door
     forecast: int | None
     kv_tokens: int | None
     batch: int
@@ -56,12 +66,14 @@ def up(ask: Ask, run: Path | None) -> None:
             _service("scheduler", "--pools", start.pools, *where),
             _service(
                 *("inference", "--pack", ask.packed, "--mode", ask.mode, "--threads", ask.threads),
-                *("--listen", ask.listen, "--record", start.record, "--batch", ask.batch),
+                *("--record", start.record, "--batch", ask.batch),
                 *("--kv-tokens", start.kv_tokens, "--forecast", start.forecast, *where),
+                *("--listen", ask.door.listen, "--tls-certificate", ask.door.certificate),
+                *("--tls-key", ask.door.key, "--token", ask.door.token),
             ),
         )
         try:
-            asyncio.run(_until_told(commands, places, console, ask.listen or places.inference))
+            asyncio.run(_until_told(commands, places, console, ask.door.listen or places.inference))
         except GaveUp as error:
             raise ZipMoEError(f"the {error} cannot run, it says why above") from None
 

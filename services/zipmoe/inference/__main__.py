@@ -27,10 +27,11 @@ from zipmoe.inference.weights import load_dense
 from zipmoe.pack.reader import Pack
 from zipmoe.routing.record import Record
 from zipmoe.v1 import inference_pb2_grpc
-from zipmoe.wire import places
+from zipmoe.wire import places, public
 from zipmoe.wire.channel import connect
 from zipmoe.wire.instance import only_instance
 from zipmoe.wire.places import Places
+from zipmoe.wire.public import Public
 from zipmoe.wire.server import run, serving
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ log = logging.getLogger(__name__)
 class InferenceConfig:
     pack: Path
     places: Places
-    address: str
+    public: Public | None
     mode: str
     threads: int
     forecast: int
@@ -87,9 +88,6 @@ class InferenceConfig:
             help="memory for keys and values: tokens that all sequences together may have [%(default)s]",
         )
         parser.add_argument(
-            "--listen", metavar="ADDRESS", default=os.environ.get("ZIPMOE_LISTEN"), help="host:port [a socket in --run]"
-        )
-        parser.add_argument(
             "--record",
             type=Path,
             default=os.environ.get("ZIPMOE_RECORD"),
@@ -97,13 +95,12 @@ class InferenceConfig:
             help="where the routing of decoded tokens is written down, to plan with [nowhere]",
         )
         places.add_arguments(parser)
+        public.add_arguments(parser)
         arguments = parser.parse_args()
-        where = places.from_arguments(arguments)
-        address = arguments.listen or where.inference
         return cls(
             arguments.pack,
-            where,
-            address,
+            places.from_arguments(arguments),
+            public.from_arguments(arguments),
             arguments.mode,
             arguments.threads,
             arguments.forecast,
@@ -138,7 +135,7 @@ async def serve(config: InferenceConfig) -> None:
             engine = Engine(model, experts, tokenizer, end_tokens(pack), pages, config.batch, record)
             service = InferenceService(engine, pack.geometry.family, pack.fingerprint, chat)
             register = partial(inference_pb2_grpc.add_InferenceServiceServicer_to_server, service)
-            async with engine.running() as steps, serving(config.address, register):
+            async with engine.running() as steps, serving(config.places.inference, register, config.public):
                 await asyncio.wait([steps])
                 steps.result()
 

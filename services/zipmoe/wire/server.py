@@ -18,7 +18,9 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from zipmoe.errors import InvalidRequest, StaleEpoch, ZipMoEError
 from zipmoe.wire.notify import notify_ready
+from zipmoe.wire.public import Public
 from zipmoe.wire.status import StatusInterceptor
+from zipmoe.wire.token import TokenInterceptor
 
 log = logging.getLogger(__name__)
 
@@ -30,33 +32,51 @@ EXIT_RESTART: Final = 75
 
 
 @asynccontextmanager
-async def serving(address: str, register: Callable[[grpc.aio.Server], None]) -> AsyncIterator[None]:
-    """Listens at `address` (unix:/path or host:port) until the body ends, then lets what is being answered finish.
+async def serving(
+    address: str, register: Callable[[grpc.aio.Server], None], public: Public | None = None
+) -> AsyncIterator[None]:
+    """Listens at `address` (unix:/path) and at the public door until the body ends, then lets what is being answered
+    finish.
 
     Enter it when the service is ready, under `only_instance`: callers wait for the socket, health says SERVING from the
-    first moment. Raises InvalidRequest where the address cannot be listened at.
+    first moment. Raises InvalidRequest where an address cannot be listened at.
     """
-    server = grpc.aio.server(interceptors=[StatusInterceptor()], options=[("grpc.so_reuseport", 0)])
     health = health_aio.HealthServicer()
     await health.set("", HealthCheckResponse.SERVING)
-    health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    register(server)
-    # The socket is for this user and group alone.
-    mask = os.umask(0o117)
-    try:
-        server.add_insecure_port(address)
-    except RuntimeError as error:
-        raise InvalidRequest(f"cannot listen at {address}: {error}") from error
-    finally:
-        os.umask(mask)
-    await server.start()
-    log.info("ready at %s", address)
+    # A server for each door: what comes in by the public one cannot get around its token.
+    doors = [Public(address, None, None, None), *([public] if public else [])]
+    servers = [_server(door, health, register) for door in doors]
+    for door, server in zip(doors, servers, strict=True):
+        await server.start()
+        log.info("ready at %s%s", door.address, " with TLS" if door.certificate else "")
     notify_ready()
     try:
         yield
     finally:
         await health.enter_graceful_shutdown()
-        await server.stop(GRACE_SECONDS)
+        await asyncio.gather(*(server.stop(GRACE_SECONDS) for server in servers))
+
+
+def _server(
+    door: Public, health: health_aio.HealthServicer, register: Callable[[grpc.aio.Server], None]
+) -> grpc.aio.Server:
+    credentials, token = door.credentials(), door.secret()
+    checks = [TokenInterceptor(token)] if token else []
+    server = grpc.aio.server(interceptors=[StatusInterceptor(), *checks], options=[("grpc.so_reuseport", 0)])
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    register(server)
+    # A socket is for this user and group alone.
+    mask = os.umask(0o117)
+    try:
+        if credentials is None:
+            server.add_insecure_port(door.address)
+        else:
+            server.add_secure_port(door.address, credentials)
+    except RuntimeError as error:
+        raise InvalidRequest(f"cannot listen at {door.address}: {error}") from error
+    finally:
+        os.umask(mask)
+    return server
 
 
 def run(name: str, service: Coroutine[Any, Any, None]) -> None:
