@@ -43,14 +43,17 @@ def usual_tokens(pack: Pack) -> int:
     return min(int(pack.config.get("max_position_embeddings", KV_TOKENS)), KV_TOKENS)
 
 
-def allot(pack: Pack, memory: str, resident: str, workers: int, kv_tokens: int | None) -> Allotment:
-    """Of `memory` as people write it, or if it is empty, of what this process may use."""
+def allot(
+    pack: Pack, memory: str, resident: str, workers: int, kv_tokens: int | None, processes: int | None = None
+) -> Allotment:
+    """Of `memory` as people write it, or if it is empty, of what this process may use. `processes` is what they take,
+    in bytes; measured, if it is None."""
     headers = [arena_header(pack, "100%", form) for form in (FORMS if resident == "auto" else [resident])]
     smallest = min(headers, key=lambda header: header.slot_bytes)
     tokens = kv_tokens or usual_tokens(pack)
     budget = Budget(
         memory=plain_bytes(memory) if memory else available(),
-        processes=overhead(workers),
+        processes=overhead(workers) if processes is None else processes,
         dense=dense_bytes(pack),
         sequences=sequence_bytes(pack, tokens),
         tables=smallest.slots_offset,

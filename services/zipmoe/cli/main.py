@@ -41,6 +41,19 @@ KvTokensOption = Annotated[
         show_default="the context, at most 4096",
     ),
 ]
+ModeOption = Annotated[
+    str, typer.Option(help="fast, or reference: bit-identical to transformers' eager BF16.", metavar="MODE")
+]
+WorkersOption = Annotated[
+    int | None, typer.Option(envvar="ZIPMOE_WORKERS", help="Decoding processes.", min=1, show_default="one a core")
+]
+ThreadsOption = Annotated[
+    int | None, typer.Option(envvar="ZIPMOE_THREADS", help="Multiplying threads.", min=1, show_default="one a core")
+]
+ForecastOption = Annotated[
+    int | None, typer.Option(help="Layers ahead to read what will probably be wanted.", show_default="as planned")
+]
+BatchOption = Annotated[int, typer.Option(envvar="ZIPMOE_BATCH", help="Most requests that run at once.", min=1)]
 TemperatureOption = Annotated[float, typer.Option(help="0 is greedy.", min=0)]
 TopPOption = Annotated[float, typer.Option(help="Keep the likeliest tokens up to this sum.")]
 TopKOption = Annotated[int, typer.Option(help="Keep this many of the likeliest tokens; 0 is all.", min=0)]
@@ -154,11 +167,9 @@ def up(
         ),
     ] = None,
     resident: ResidentOption = "auto",
-    mode: Annotated[
-        str, typer.Option(help="fast, or reference: bit-identical to transformers' eager BF16.", metavar="MODE")
-    ] = "fast",
-    workers: Annotated[int | None, typer.Option(help="Decoding processes.", min=1, show_default="one a core")] = None,
-    threads: Annotated[int | None, typer.Option(help="Multiplying threads.", min=1, show_default="one a core")] = None,
+    mode: ModeOption = "fast",
+    workers: WorkersOption = None,
+    threads: ThreadsOption = None,
     listen: Annotated[
         str | None,
         typer.Option(
@@ -175,11 +186,9 @@ def up(
         Path | None, typer.Option(envvar="ZIPMOE_TLS_KEY", help="The certificate's key, a PEM file.", metavar="FILE")
     ] = None,
     token: TokenOption = None,
-    forecast: Annotated[
-        int | None, typer.Option(help="Layers ahead to read what will probably be wanted.", show_default="as planned")
-    ] = None,
+    forecast: ForecastOption = None,
     kv_tokens: KvTokensOption = None,
-    batch: Annotated[int, typer.Option(envvar="ZIPMOE_BATCH", help="Most requests that run at once.", min=1)] = 16,
+    batch: BatchOption = 16,
     run: RunOption = None,
 ) -> None:
     """Start the three services, keep them running, stop them with Ctrl-C or SIGTERM.
@@ -188,11 +197,35 @@ def up(
     downloaded and packed, as `zipmoe pack` does. A newer commit is served after `zipmoe pack` was told to look for it.
     """
     from zipmoe.cli.source import model
+    from zipmoe.cli.start import Wish
     from zipmoe.cli.up import Ask, Door, up
 
-    door = Door(listen, tls_certificate, tls_key, token)
-    ask = Ask(model(packed), memory, arena_size, resident, mode, workers, threads, door, forecast, kv_tokens, batch)
-    up(ask, run)
+    wish = Wish(model(packed), memory, arena_size, resident, workers, threads, forecast, kv_tokens)
+    up(Ask(wish, mode, batch, Door(listen, tls_certificate, tls_key, token)), run)
+
+
+@cli.command()
+def env(
+    packed: ModelArgument,
+    memory: MemoryOption = "",
+    resident: ResidentOption = "auto",
+    mode: ModeOption = "fast",
+    workers: WorkersOption = None,
+    threads: ThreadsOption = None,
+    forecast: ForecastOption = None,
+    kv_tokens: KvTokensOption = None,
+    batch: BatchOption = 16,
+) -> None:
+    """Print the plan as an environment file, for services that are started by others: compose, systemd.
+
+    `zipmoe env MODEL --memory 6GiB > .env` in the folder of compose.yaml. Each container gets a limit, and together the
+    limits are the one number.
+    """
+    from zipmoe.cli.env import env
+    from zipmoe.cli.source import model
+    from zipmoe.cli.start import Wish
+
+    env(Wish(model(packed), memory, None, resident, workers, threads, forecast, kv_tokens), mode, batch)
 
 
 @cli.command()

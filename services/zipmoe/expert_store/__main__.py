@@ -55,7 +55,7 @@ class StoreConfig:
             type=int,
             choices=range(1, MOST_WORKERS + 1),
             metavar="N",
-            default=os.cpu_count() or 1,
+            default=os.environ.get("ZIPMOE_WORKERS") or os.cpu_count() or 1,
             help="decoding processes [%(default)s]",
         )
         places.add_arguments(parser)

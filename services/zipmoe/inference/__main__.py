@@ -64,7 +64,11 @@ class InferenceConfig:
             "order [%(default)s]",
         )
         parser.add_argument(
-            "--threads", type=int, default=os.cpu_count() or 1, metavar="N", help="multiplying threads [%(default)s]"
+            "--threads",
+            type=positive,
+            default=os.environ.get("ZIPMOE_THREADS") or os.cpu_count() or 1,
+            metavar="N",
+            help="multiplying threads [%(default)s]",
         )
         parser.add_argument(
             "--forecast",
