@@ -1,12 +1,13 @@
 # make run     everything from a fresh clone to a model that writes, in one command
 # make test    the whole test suite        make check   style, types
 # make proto   the stubs again             make bench   the benchmarks
+# make test-compose   the services in containers: builds the image and kills them one by one
 PYTHON ?= python3
 bin := .venv/bin
 source := $(wildcard services/zipmoe/kernels/src/*) CMakeLists.txt pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check proto bench clean
+.PHONY: help run test test-compose check proto bench clean
 .DELETE_ON_ERROR:
 
 help:
@@ -17,6 +18,9 @@ run: .run/demo.zipmoe/manifest
 
 test: .venv/dev
 	$(bin)/python -m pytest $(TESTS)
+
+test-compose: .venv/dev .run/demo.zipmoe/manifest
+	tests/compose/run
 
 check: .venv/dev
 	$(bin)/ruff check .

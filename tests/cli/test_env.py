@@ -71,4 +71,4 @@ def test_a_path_that_would_read_differently_is_refused(demo_pack: Path, tmp_path
         (moved / file.name).symlink_to(file)
     refused = env(moved, "--memory", "1GiB")
     assert refused.returncode == 1
-    assert "give it a plain path" in refused.stderr
+    assert "compose and systemd both read it" in refused.stderr

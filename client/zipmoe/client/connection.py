@@ -32,6 +32,10 @@ OPTIONS: Final[tuple[tuple[str, Any], ...]] = (
     ("grpc.max_reconnect_backoff_ms", 250),
     ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.service_config", json.dumps(_ASKED_AGAIN)),
+    # A device that is switched off says no goodbye: one that answers no ping under a request is away. A socket does.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.max_pings_without_data", 0),
 )
 
 

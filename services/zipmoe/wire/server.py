@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 # What is being answered when the service is told to stop may take this long.
 GRACE_SECONDS: Final = 5.0
 
+# Clients on the network look so often if we are still there; who asks more often is cut off.
+_FEWEST_PING_MILLISECONDS: Final = 10_000
+
 # sysexits.h: start me again, the world has changed. Supervisors restart on it as on any failure.
 EXIT_RESTART: Final = 75
 
@@ -62,7 +65,11 @@ def _server(
 ) -> grpc.aio.Server:
     credentials, token = door.credentials(), door.secret()
     checks = [TokenInterceptor(token)] if token else []
-    server = grpc.aio.server(interceptors=[StatusInterceptor(), *checks], options=[("grpc.so_reuseport", 0)])
+    options = [
+        ("grpc.so_reuseport", 0),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", _FEWEST_PING_MILLISECONDS),
+    ]
+    server = grpc.aio.server(interceptors=[StatusInterceptor(), *checks], options=options)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     register(server)
     # A socket is for this user and group alone.
