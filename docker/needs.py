@@ -1,4 +1,4 @@
-"""What pyproject.toml asks for, one a line: python needs.py serve, or any extra, or build-system, or several of them."""
+"""What pyproject.toml asks for, one a line: python needs.py serve build-system (extras, and what building needs)."""
 
 import sys
 import tomllib

@@ -47,8 +47,8 @@ class Project:
         lines = [line for line in made.stdout.splitlines() if not line.startswith("#")]
         self.settings = dict(line.split("=", 1) for line in lines)
 
-    def compose(self, *arguments: str, files: tuple[str, ...] = (), **settings: str) -> str:
-        """What docker-compose says, with these files of the repository over compose.yaml."""
+    def compose(self, *arguments: str, files: tuple[str, ...] = (), code: int = 0, **settings: str) -> str:
+        """What docker-compose says, with these files over compose.yaml. It must end with this code."""
         overlaid = [option for file in ("compose.yaml", *files) for option in ("-f", str(REPOSITORY / file))]
         command = [*_compose(), "--project-name", self.name, "--env-file", str(self.folder / "env"), *overlaid]
         ours = {
@@ -58,8 +58,8 @@ class Project:
         }
         environment = {**os.environ, **ours, **settings}
         done = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, timeout=600)
-        assert done.returncode == 0, f"{arguments}:\n{done.stdout}{done.stderr}"
-        return done.stdout
+        assert done.returncode == code, f"{arguments}:\n{done.stdout}{done.stderr}"
+        return done.stdout + done.stderr * bool(code)
 
     def container(self, service: str) -> str:
         """Its id."""
@@ -107,19 +107,10 @@ class Project:
         return found + [line for line in Path("/proc/mounts").read_text().splitlines() if f"{self.name}_" in line]
 
     def _env(self, memory: str) -> subprocess.CompletedProcess[str]:
-        command = [
-            "run",
-            "--rm",
-            "--network",
-            "none",
-            "--volume",
-            f"{self.pack}:{self.pack}:ro",
-            self.image,
-            "zipmoe",
-            "env",
-        ]
+        folder = f"--volume={self.pack}:{self.pack}:ro"
+        command = ["docker", "run", "--rm", "--network=none", folder, self.image, "zipmoe", "env", str(self.pack)]
         options = ["--memory", memory, "--kv-tokens", "1024"]
-        return subprocess.run(["docker", *command, str(self.pack), *options], capture_output=True, text=True)
+        return subprocess.run([*command, *options], capture_output=True, text=True)
 
 
 def docker(*arguments: str) -> str:

@@ -130,6 +130,24 @@ def test_health_starts_anew_with_its_service(project: Project) -> None:
     project.until_healthy("expert_store")
 
 
+def test_a_second_instance_is_refused_by_the_first_ones_lock(project: Project) -> None:
+    project.until_healthy()
+    said = project.compose("run", "--rm", "--no-deps", "-T", "scheduler", code=1)
+    assert "scheduler.sock is in use" in said
+    project.until_healthy()
+
+
+def test_the_command_is_in_the_image(project: Project) -> None:
+    said = project.compose("run", "--rm", "--no-deps", "-T", "scheduler", "zipmoe", "status")
+    assert "hit rate" in said
+    assert "in 0 steps" not in said
+
+
+@pytest.mark.parametrize("file", ["compose.dev.yaml", "compose.gpu.yaml"])
+def test_the_files_over_it_are_understood(project: Project, file: str) -> None:
+    project.compose("config", "--quiet", files=(file,))
+
+
 def test_python_comes_from_the_mounted_source_and_kernels_from_the_image(project: Project) -> None:
     script = "import zipmoe.kernels as a, zipmoe.scheduler as b; print(a.__path__[0], b.__path__[0])"
     said = project.compose(
