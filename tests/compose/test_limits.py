@@ -1,11 +1,13 @@
 """Limits: what each container may have, what it has, and that nothing is let in that need not be."""
 
 import asyncio
+import json
+import os
 from pathlib import Path
 
 import pytest
 
-from tests.compose.project import Project
+from tests.compose.project import Project, docker
 from zipmoe.cli.containers import Limits
 from zipmoe.client import Client
 
@@ -54,16 +56,31 @@ async def test_under_load_each_stays_within_its_limit(project: Project, limits: 
         assert not project.inspect(service)["State"]["OOMKilled"]
 
 
-def test_the_arena_counts_for_the_store(project: Project) -> None:
-    """Which may have been killed since it made this one. So all stop, the tmpfs goes with the last, and all start."""
+def forget(image: str) -> None:
+    """Has the kernel drop what it keeps of the image's files, as if the device had just been switched on."""
+    layers = json.loads(docker("image", "inspect", image))[0]["GraphDriver"]["Data"]
+    for folder in [layers["UpperDir"], *layers.get("LowerDir", "").split(":")]:
+        for file in filter(Path.is_file, Path(folder).rglob("*.so*")):
+            descriptor = os.open(file, os.O_RDONLY)
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(descriptor)
+
+
+async def test_from_cold_each_has_room_and_the_arena_counts_for_the_store(project: Project) -> None:
+    """Libraries count for the container that reads them first. When all stop, the tmpfs goes with the last."""
     project.compose("down", "--timeout", "30")
     assert not project.volume("arena").is_mount()
+    forget(project.image)
     project.compose("up", "-d", "--no-build")
     project.until_healthy()
+    async with Client(project.address) as client:
+        assert [piece async for piece in client.generate("import os", max_tokens=16)]
     size = int(project.settings["ZIPMOE_ARENA_SIZE"])
-    shared = [memory(group(project, service))[1] for service in project.services]
+    groups = [group(project, service) for service in project.services]
+    shared = [memory(folder)[1] for folder in groups]
     assert size <= shared[0] < 1.1 * size
     assert max(shared[1:]) < 0.1 * size
+    assert [events(folder)[1] for folder in groups] == [0, 0, 0]
 
 
 @pytest.mark.parametrize("service", Project.services)
