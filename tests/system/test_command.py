@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import trustme
 
 from zipmoe.arena import arena
 from zipmoe.wire.places import Places
@@ -28,9 +29,9 @@ def run() -> Iterator[Path]:
 
 
 @contextmanager
-def up(pack: Path | str, run: Path) -> Iterator[subprocess.Popen[str]]:
+def up(pack: Path | str, run: Path, *options: object) -> Iterator[subprocess.Popen[str]]:
     """`zipmoe up`, ready."""
-    command = [COMMAND, "up", str(pack), "--arena-size", "30%", "--run", str(run)]
+    command = [COMMAND, "up", str(pack), "--arena-size", "30%", "--run", str(run), *map(str, options)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None
@@ -74,6 +75,25 @@ def test_up_generate_status_stop(demo_pack: Path, run: Path) -> None:
     assert not services(run)
     assert not Places.under(run).arena.exists()
     assert not Places.under(run).arena.parent.exists()
+
+
+def test_who_is_elsewhere_needs_the_certificate_and_the_token(
+    demo_pack: Path, run: Path, tmp_path: Path, unused_tcp_port: int
+) -> None:
+    authority, token, address = trustme.CA(), tmp_path / "token", f"localhost:{unused_tcp_port}"
+    ours = authority.issue_cert("localhost")
+    authority.cert_pem.write_to_path(str(tmp_path / "authority"))
+    ours.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "both"))
+    token.write_text("0123456789abcdef\n")
+    door = ("--listen", address, "--tls-certificate", tmp_path / "both", "--tls-key", tmp_path / "both")
+    ask = ("generate", "import os", "--max-tokens", 1, "--address", address, "--certificate", tmp_path / "authority")
+    with up(demo_pack, run, *door, "--token", token):
+        assert zipmoe(*ask, "--token", token).returncode == 0
+        refused = zipmoe(*ask)
+        assert refused.returncode == 1
+        assert "answers only who knows its token" in refused.stderr
+        # On the device, the socket is as it was.
+        assert zipmoe("generate", "import os", "--max-tokens", 1, "--run", run).returncode == 0
 
 
 def test_a_second_up_leaves_the_first_alone(demo_pack: Path, run: Path) -> None:
