@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+from collections.abc import Callable
 
 import pytest
 
@@ -17,10 +18,23 @@ TOKENS = 64
 SERVICES = Project.services
 
 
-async def generate(project: Project, tokens: int = TOKENS) -> list[int]:
+async def generate(project: Project, begun: Callable[[], object] = lambda: None) -> list[int]:
+    """Calls `begun` when the first token is there."""
+    tokens: list[int] = []
     async with Client(project.address) as client:
         await client.until_reachable(60)
-        return [token async for piece in client.generate(PROMPT, max_tokens=tokens) for token in piece.tokens]
+        async for piece in client.generate(PROMPT, max_tokens=TOKENS):
+            tokens += piece.tokens
+            begun()
+    return tokens
+
+
+async def under_way(project: Project) -> "asyncio.Task[list[int]]":
+    """A generation that has written something, and not yet all."""
+    begun = asyncio.Event()
+    generating = asyncio.create_task(generate(project, begun.set))
+    await begun.wait()
+    return generating
 
 
 async def settled(project: Project) -> tuple[int, set[tuple[int, int]]]:
@@ -46,7 +60,7 @@ async def test_it_serves_at_the_published_port_started_in_any_order(project: Pro
 async def test_the_arena_and_its_locks_are_one_for_all_containers(project: Project, expected: list[int]) -> None:
     arena = Arena.open(project.volume("arena") / "arena")
     leases = Leases(arena.path)
-    generating = asyncio.create_task(generate(project))
+    generating = await under_way(project)
     # Inference holds a lease; the kernel tells us, who are in none of the containers, and the scheduler in another one.
     while not leases.held(0, arena.header.records):
         await asyncio.sleep(0)
@@ -65,8 +79,7 @@ async def test_the_arena_and_its_locks_are_one_for_all_containers(project: Proje
 async def test_killed_while_it_generates_alone_and_back_to_a_warm_cache(
     project: Project, expected: list[int], service: str
 ) -> None:
-    interrupted = asyncio.create_task(generate(project))
-    await asyncio.sleep(0.3)
+    interrupted = await under_way(project)
     await asyncio.to_thread(project.kill, service)
     with contextlib.suppress(ServiceRestarting):
         assert await interrupted == expected
@@ -82,8 +95,7 @@ async def test_killed_while_it_generates_alone_and_back_to_a_warm_cache(
 
 @pytest.mark.parametrize("service", SERVICES)
 async def test_restarted_while_it_generates(project: Project, expected: list[int], service: str) -> None:
-    interrupted = asyncio.create_task(generate(project))
-    await asyncio.sleep(0.3)
+    interrupted = await under_way(project)
     await asyncio.to_thread(project.compose, "restart", service)
     try:
         assert await interrupted == expected
