@@ -104,6 +104,8 @@ async def test_restarted_while_it_generates(project: Project, expected: list[int
     assert await generate(project) == expected
 
 
+# If anything in the image has changed since it was built, the kernels are compiled again.
+@pytest.mark.timeout(900)
 async def test_one_service_is_rebuilt_while_the_others_serve(project: Project, expected: list[int]) -> None:
     def rebuild() -> None:
         project.compose("build", "scheduler", REVISION="another")
