@@ -5,8 +5,8 @@
 A few layers in the shape of OLMoE-1B-7B, random weights whose routing has the published statistics, served by the real
 services, as planned, at 40 % of the experts in BF16 and with all of them resident. Requests of random prompts write
 until all have written enough; measured is the middle, while all of them run. What a step permits: the bytes that were
-read for it, at the rate of the disk, or the bytes that it multiplies with, each expert that any of its tokens wants once
-and the dense weights, at the rate at which memory is read, whichever takes longer. Prints a table and writes
+read for it, at the rate of the disk, or the bytes that it multiplies with, each expert that any of its tokens wants
+once and the dense weights, at the rate at which memory is read, whichever takes longer. Prints a table and writes
 results/batching.json: tokens per second, and the share of what is permitted. Run it with nothing else on the machine.
 """
 
