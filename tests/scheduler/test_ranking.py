@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.arena.shapes import header
 from zipmoe.arena.use import UseTable
-from zipmoe.scheduler.policy import PREFILL_SLOTS, Phase, Place, affinity, ranked
+from zipmoe.scheduler.policy import POLICIES, PREFILL_SLOTS, Phase, Place, Worth, ranked
 from zipmoe.scheduler.ranking import Ranking
 
 LAYERS, EXPERTS = 2, 4
@@ -107,21 +107,25 @@ def test_a_prefill_is_ranked_each_time(use: Counted) -> None:
     assert coldest(made, {4, 5}, 1, phase=Phase.PREFILL) == coldest(made, {4, 5}, 1, phase=Phase.PREFILL)
 
 
+@pytest.mark.parametrize("by", POLICIES.values(), ids=POLICIES)
 @settings(max_examples=60)
-@given(st.lists(st.tuples(st.sets(st.sampled_from(sorted(ALL))), st.integers(0, LAYERS - 1)), max_size=8), st.data())
-def test_it_ranks_as_the_policy_does(steps: list[tuple[set[int], int]], data: st.DataObject) -> None:
+@given(
+    steps=st.lists(st.tuples(st.sets(st.sampled_from(sorted(ALL))), st.integers(0, LAYERS - 1)), max_size=8),
+    data=st.data(),
+)
+def test_it_ranks_as_the_policy_does(by: Worth, steps: list[tuple[set[int], int]], data: st.DataObject) -> None:
     table = UseTable(memoryview(bytearray(HEADER.size)), HEADER)
     for used, _ in steps:
         table.advance()
         table.decoded(sorted(used))
-    made = Ranking(table, LAYERS, EXPERTS)
+    made = Ranking(table, LAYERS, EXPERTS, by)
     layer = data.draw(st.integers(0, LAYERS - 1))
     place = Place(table.step(), layer, LAYERS)
     uses = {expert: table.read(expert) for expert in ALL}
-    wanted = ranked(uses, lambda expert: place.next(expert // EXPERTS))
+    wanted = ranked(uses, lambda expert: place.next(expert // EXPERTS), by)
 
     def worth(expert: int) -> float:
-        return affinity(uses[expert], place.next(expert // EXPERTS))
+        return by(uses[expert], place.next(expert // EXPERTS))
 
     found = coldest(made, ALL, len(ALL), layer)
     assert [worth(expert) for expert in found] == [worth(expert) for expert in wanted]

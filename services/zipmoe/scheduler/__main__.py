@@ -14,6 +14,7 @@ from zipmoe.arena.leases import Leases
 from zipmoe.arena.use import UseTable
 from zipmoe.errors import CacheExhausted, InvalidRequest
 from zipmoe.scheduler.order import ORDERS, Order
+from zipmoe.scheduler.policy import POLICIES, Worth, affinity
 from zipmoe.scheduler.scheduler import Scheduler
 from zipmoe.scheduler.service import SchedulerService
 from zipmoe.scheduler.slots import Slots
@@ -26,7 +27,7 @@ from zipmoe.wire.places import Places
 from zipmoe.wire.server import run, serving
 
 
-async def serve(places: Places, pools: Sequence[int] | None, order: Order, decoding: float) -> None:
+async def serve(places: Places, pools: Sequence[int] | None, order: Order, decoding: float, worth: Worth) -> None:
     with only_instance(places.scheduler):
         async with connect(places.expert_store) as channel:
             store = StoreClient(channel)
@@ -34,7 +35,7 @@ async def serve(places: Places, pools: Sequence[int] | None, order: Order, decod
             arena = Arena.open(Path(described.arena))
             same_epoch(described.epoch, arena.header.epoch, described.arena)
             partition = None if pools is None else divided(arena.header, pools)
-            scheduler = attach(arena, partition, order, decoding)
+            scheduler = attach(arena, partition, order, decoding, worth)
             async with scheduler.running(store):
                 service = SchedulerService(scheduler, described.arena)
                 register = partial(scheduler_pb2_grpc.add_SchedulerServiceServicer_to_server, service)
@@ -60,7 +61,11 @@ def divided(header: Header, pools: Sequence[int]) -> Partition:
 
 
 def attach(
-    arena: Arena, wanted: Partition | None = None, order: Order = ORDERS["tokens"], decoding: float = 0.0
+    arena: Arena,
+    wanted: Partition | None = None,
+    order: Order = ORDERS["tokens"],
+    decoding: float = 0.0,
+    worth: Worth = affinity,
 ) -> Scheduler:
     """A scheduler over the arena's own pages: the partition, made if this arena has none yet, and the directory."""
     header = arena.header
@@ -71,7 +76,7 @@ def attach(
         record = partition.to_bytes(header.epoch)
         mine[: len(record)] = record
     directory = Directory(mine, header, start=PAGE)
-    slots = Slots(header, partition, directory, UseTable(arena.memory, header), Leases(arena.path))
+    slots = Slots(header, partition, directory, UseTable(arena.memory, header), Leases(arena.path), worth)
     return Scheduler(header, slots, order, decoding)
 
 
@@ -102,9 +107,16 @@ def main() -> None:
         metavar="BYTES",
         help="that the disk reads while a core decodes one exponent, for the order [%(default)s]",
     )
+    parser.add_argument(
+        "--policy",
+        choices=POLICIES,
+        default="affinity",
+        help="who goes when a slot is needed; all but affinity are there to be measured against it [%(default)s]",
+    )
     places.add_arguments(parser)
     arguments = parser.parse_args()
-    run("scheduler", serve(places.from_arguments(arguments), arguments.pools, arguments.order, arguments.decoding))
+    where, worth = places.from_arguments(arguments), POLICIES[arguments.policy]
+    run("scheduler", serve(where, arguments.pools, arguments.order, arguments.decoding, worth))
 
 
 def counts(text: str) -> tuple[int, ...]:

@@ -65,13 +65,17 @@ class Place:
         return Visit(self.step + (layer <= self.layer), on / self.layers)
 
 
-# What an expert is worth to whom its layer is next visited so: who is worth least goes first.
-Worth = Callable[[Use, Visit], float]
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """What an expert is worth to whom its layer is next visited so: who is worth least goes first. In two parts, for
+    all experts of a layer are visited together: what can be said `of` a use once the step of the visit is known, and
+    what that is worth when it is `due`, which never changes the order within a layer."""
 
+    of: Callable[[Use, int], float]
+    due: Callable[[float, Visit], float]
 
-def affinity(use: Use, visit: Visit) -> float:
-    """The chance of a use at that visit, over the time for which a slot has to be kept until then."""
-    return chance(*use.aged(visit.step)) / visit.ahead
+    def __call__(self, use: Use, visit: Visit) -> float:
+        return self.due(self.of(use, visit.step), visit)
 
 
 def chance(recent: Number, habit: Number) -> Number:
@@ -80,14 +84,11 @@ def chance(recent: Number, habit: Number) -> Number:
     return worth
 
 
-def lru(use: Use, visit: Visit) -> float:
-    # The last visit was a whole step before the next one.
-    return use.step - (visit.step - visit.ahead)
-
-
-def lfu(use: Use, visit: Visit) -> float:  # noqa: ARG001
-    return use.count
-
+# The chance of a use at that visit, over the time for which a slot has to be kept until then.
+affinity: Final = Worth(lambda use, step: chance(*use.aged(step)), lambda worth, visit: worth / visit.ahead)
+# The last visit was a whole step before the next one.
+lru: Final = Worth(lambda use, _: use.step, lambda worth, visit: worth - (visit.step - visit.ahead))
+lfu: Final = Worth(lambda use, _: use.count, lambda worth, _: worth)
 
 # What is served with comes first; the others are there to be compared with.
 POLICIES: Final[Mapping[str, Worth]] = MappingProxyType({"affinity": affinity, "lru": lru, "lfu": lfu})

@@ -8,21 +8,22 @@ from collections.abc import Collection, Container, Iterator
 from dataclasses import dataclass, field
 
 from zipmoe.arena.use import Use, UseTable
-from zipmoe.scheduler.policy import Phase, Place, Visit, chance, for_prefill, ranked
+from zipmoe.scheduler.policy import Phase, Place, Visit, Worth, affinity, for_prefill, ranked
 
 
 @dataclass(slots=True)
 class _Layer:
-    """The residents of a layer as ranked for its visit in step `visit`: the chance of each, the least first."""
+    """The residents of a layer as ranked for its visit in step `visit`: what is said of each use, the least first."""
 
     visit: int = -1
     left: deque[tuple[float, int, Use]] = field(default_factory=deque)
 
 
 class Ranking:
-    def __init__(self, use: UseTable, layers: int, experts: int) -> None:
+    def __init__(self, use: UseTable, layers: int, experts: int, worth: Worth = affinity) -> None:
         """Experts are numbered through all layers, `experts` to a layer."""
         self._use = use
+        self._worth = worth
         self._experts = experts
         self._layers = [_Layer() for _ in range(layers)]
 
@@ -38,7 +39,7 @@ class Ranking:
         place = Place(self._use.step(), layer, len(self._layers))
         if phase is Phase.PREFILL:
             uses = {expert: self._use.read(expert) for expert in residents if expert not in kept}
-            coldest_first = ranked(uses, lambda expert: place.next(expert // self._experts))
+            coldest_first = ranked(uses, lambda expert: place.next(expert // self._experts), self._worth)
             yield from for_prefill(coldest_first, uses, place.step, free)
             return
         visits = [place.next(each) for each in range(len(self._layers))]
@@ -54,18 +55,18 @@ class Ranking:
         for expert in residents if found else ():
             if (layer := expert // self._experts) in found:
                 use = self._use.read(expert)
-                found[layer].append((chance(*use.aged(visits[layer].step)), expert, use))
+                found[layer].append((self._worth.of(use, visits[layer].step), expert, use))
         for layer, all_ in found.items():
             self._layers[layer] = _Layer(visits[layer].step, deque(sorted(all_, key=lambda each: each[:2])))
 
     def _least(self, residents: Container[int], kept: Container[int], visits: list[Visit]) -> Iterator[int]:
-        passed = list[tuple[int, tuple[float, int, Use]]]()
+        passed, due = list[tuple[int, tuple[float, int, Use]]](), self._worth.due
         try:
             while True:
                 for layer in self._layers:
                     while layer.left and not self._stands(layer.left[0], residents):
                         layer.left.popleft()
-                worths = [(each.left[0][0] / visits[at].ahead, at) for at, each in enumerate(self._layers) if each.left]
+                worths = [(due(each.left[0][0], visits[at]), at) for at, each in enumerate(self._layers) if each.left]
                 if not worths:
                     return
                 _, at = min(worths)

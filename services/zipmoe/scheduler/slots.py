@@ -13,7 +13,7 @@ from zipmoe.arena.directory import Directory, State
 from zipmoe.arena.layout import PLANES, Header, Part, Partition
 from zipmoe.arena.leases import Leases
 from zipmoe.arena.use import UseTable
-from zipmoe.scheduler.policy import Phase, chance, rearrange
+from zipmoe.scheduler.policy import Phase, Worth, affinity, chance, rearrange
 from zipmoe.scheduler.residency import Residency
 from zipmoe.scheduler.store_client import LOAD, RECOVER, REDUCE, Placement
 from zipmoe.scheduler.victims import Victims
@@ -26,11 +26,17 @@ MOST_ALOFT: Final = 4
 
 class Slots:
     def __init__(
-        self, header: Header, partition: Partition, directory: Directory, use: UseTable, leases: Leases
+        self,
+        header: Header,
+        partition: Partition,
+        directory: Directory,
+        use: UseTable,
+        leases: Leases,
+        worth: Worth = affinity,
     ) -> None:
         self.partition = partition
         self.residency = Residency({part: partition[part].slots for part in Part})
-        self.victims = Victims(self.residency, use, header.layers, header.experts)
+        self.victims = Victims(self.residency, use, header.layers, header.experts, worth)
         self.use = use
         self.evictions = self.demotions = 0
         # Loads that may be in the air before one more takes a slot away from somebody.

@@ -12,7 +12,7 @@ from typing import Final
 
 from zipmoe.arena.layout import Part
 from zipmoe.arena.use import UseTable
-from zipmoe.scheduler.policy import FORECAST_WORTH, PREFILL_SLOTS, Phase, chance
+from zipmoe.scheduler.policy import FORECAST_WORTH, PREFILL_SLOTS, Phase, Worth, chance
 from zipmoe.scheduler.ranking import Ranking
 from zipmoe.scheduler.residency import Residency
 
@@ -25,14 +25,14 @@ MOST_LOOKS: Final = 16
 
 
 class Victims:
-    def __init__(self, residency: Residency, use: UseTable, layers: int, experts: int) -> None:
+    def __init__(self, residency: Residency, use: UseTable, layers: int, experts: int, worth: Worth) -> None:
         """Experts are numbered through all layers, `experts` to a layer."""
         self._residency = residency
         self._use = use
         self._experts = experts
         # A ranking goes on where it was left, so forecasts have theirs: who may not go for one may go for a demand.
-        self._rankings = {part: Ranking(use, layers, experts) for part in Part}
-        self._forecast_rankings = {part: Ranking(use, layers, experts) for part in Part}
+        self._rankings = {part: Ranking(use, layers, experts, worth) for part in Part}
+        self._forecast_rankings = {part: Ranking(use, layers, experts, worth) for part in Part}
         self._granted: dict[int, tuple[int, float]] = {}
 
     def grant(self, expert: int) -> None:
