@@ -13,7 +13,6 @@ page for keys and values has been used once.
 import argparse
 import asyncio
 import json
-import os
 import random
 import signal
 import statistics
@@ -30,6 +29,7 @@ from typing import Final
 
 import psutil
 
+from benchmarks.group import Group
 from zipmoe.client import Client
 from zipmoe.errors import CacheExhausted
 from zipmoe.expert_store.size import plain_bytes
@@ -42,50 +42,6 @@ CLIENTS, BURST = 6, 24
 WARM_UP: Final = 0.1  # of the time
 ROW_SECONDS: Final = 60.0
 START_SECONDS: Final = 600.0
-
-
-class Group:
-    """A control group with a memory limit, of whichever version this machine has."""
-
-    def __init__(self, limit: int) -> None:
-        v1 = Path("/sys/fs/cgroup/memory")
-        self._v1 = v1.exists()
-        self.path = (v1 if self._v1 else Path("/sys/fs/cgroup")) / f"zipmoe-soak-{os.getpid()}"
-        self.path.mkdir()
-        (self.path / ("memory.limit_in_bytes" if self._v1 else "memory.max")).write_text(str(limit))
-
-    def join(self) -> None:
-        """This process, and those that it will start."""
-        (self.path / "cgroup.procs").write_text(str(os.getpid()))
-
-    def usage(self) -> int:
-        return int((self.path / ("memory.usage_in_bytes" if self._v1 else "memory.current")).read_text())
-
-    def met(self) -> int:
-        """How often the limit was met."""
-        return int((self.path / "memory.failcnt").read_text()) if self._v1 else self._events("max")
-
-    def killed(self) -> int:
-        if not self._v1:
-            return self._events("oom_kill")
-        lines = (self.path / "memory.oom_control").read_text().splitlines()
-        return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
-
-    def processes(self) -> list[psutil.Process]:
-        found = []
-        for pid in (self.path / "cgroup.procs").read_text().split():
-            try:
-                found.append(psutil.Process(int(pid)))
-            except psutil.NoSuchProcess:
-                continue
-        return found
-
-    def remove(self) -> None:
-        self.path.rmdir()
-
-    def _events(self, name: str) -> int:
-        lines = (self.path / "memory.events").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.split()[0] == name)
 
 
 @dataclass(slots=True)
@@ -154,7 +110,7 @@ class Load:
 @contextmanager
 def served(packed: Path, memory: str, kv_tokens: int) -> Iterator[tuple[Group, Places]]:
     """`zipmoe up` in a group of its own, ready."""
-    group = Group(plain_bytes(memory))
+    group = Group.made("soak", plain_bytes(memory))
     with tempfile.TemporaryDirectory(prefix="zipmoe-soak-", dir="/tmp") as run:
         command = [str(Path(sys.executable).with_name("zipmoe")), "up", str(packed), "--memory", memory]
         command += ["--kv-tokens", str(kv_tokens), "--run", run]

@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
-from benchmarks.soak import Group, served, soak
+from benchmarks.group import Group
+from benchmarks.soak import served, soak
 
 from zipmoe.cli.allotment import allot
 from zipmoe.pack.reader import Pack
