@@ -24,6 +24,7 @@ import numpy as np
 from tests.system.stack import Stack
 
 from benchmarks.prediction import made
+from benchmarks.rates import memory_rate
 from zipmoe.cli.planning import dense_bytes, dense_weights, planned
 from zipmoe.client import Client
 from zipmoe.expert_store.size import arena_header
@@ -41,8 +42,6 @@ RESULT = ROOT / "benchmarks" / "results" / "batching.json"
 BATCHES: Final = (1, 4, 16)
 BUDGETS: Final = ("40%", "100%")
 PROMPT, WRITTEN, ROUNDS = 16, 96, 3
-# Seconds that memory is read for.
-READ_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,20 +74,6 @@ def main() -> None:
             }
     report = {"command": "python -m benchmarks.batching", "date": str(date.today()), "rates": found}
     RESULT.write_text(json.dumps(report, indent=2) + "\n")
-
-
-def memory_rate() -> float:
-    """Bytes that all cores read in a second."""
-    import torch
-
-    torch.set_num_threads(os.cpu_count() or 1)
-    words = torch.ones(1 << 27, dtype=torch.int64)
-    best, ends = float("inf"), time.perf_counter() + READ_SECONDS
-    while time.perf_counter() < ends:
-        started = time.perf_counter()
-        words.sum()
-        best = min(best, time.perf_counter() - started)
-    return words.nbytes / best
 
 
 async def measure(packed: Path, budget: str) -> dict[int, Rate]:

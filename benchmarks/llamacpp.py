@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.gguf_olmoe import peer
+from benchmarks.gguf_file import peer
 
 THREADS, PROMPT = 2, 32
 READ_BYTES = 64 << 20
@@ -25,8 +25,8 @@ MOST_FAULTS = 100  # reads of the disk, of 4 KiB or more, in a timed pass
 
 
 class Contestant(Protocol):
-    def begin(self, prompt: Sequence[int]) -> None: ...
-    def step(self, token: int) -> NDArray[np.float32]: ...
+    def begin(self, prompt: Sequence[int], /) -> None: ...
+    def step(self, token: int, /) -> NDArray[np.float32]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,49 +36,79 @@ class Timed:
 
 
 class LlamaCpp:
-    """One sequence. Experts and all lie in the page cache, mapped."""
+    """Some sequences that run together. Experts and all lie in the page cache, mapped, as far as there is room."""
 
-    def __init__(self, path: Path, threads: int, context: int, flash: bool) -> None:
+    def __init__(
+        self, path: Path, threads: int, context: int, flash: bool | None = None, sequences: int = 1, batch: int = 512
+    ) -> None:
+        """`context` tokens for each of the sequences; `batch` tokens of prompts are computed together. With flash
+        attention, without, or as llama.cpp thinks best."""
         self._llama = llama = peer("llama_cpp").llama_cpp
         # Held, for llama.cpp keeps only its address.
         self._log = llama.llama_log_callback(_keep_errors)
         llama.llama_log_set(self._log, ctypes.c_void_p(0))
         llama.llama_backend_init()
-        into_page_cache(path)
         about = llama.llama_model_default_params()
         about.load_mode = llama.LLAMA_LOAD_MODE_MMAP
         about.n_gpu_layers = 0
-        model = llama.llama_model_load_from_file(str(path).encode(), about)
-        if not model:
+        self._model = llama.llama_model_load_from_file(str(path).encode(), about)
+        if not self._model:
             raise SystemExit(f"llama.cpp cannot load {path}: remove it, and it will be made again")
-        how = llama.llama_context_default_params()
-        how.n_ctx = context
-        how.n_batch = how.n_ubatch = 64
+        self._how = how = llama.llama_context_default_params()
+        how.n_ubatch, how.n_batch = batch, max(batch, how.n_batch)
         how.n_threads = how.n_threads_batch = threads
-        how.flash_attn_type = llama.LLAMA_FLASH_ATTN_TYPE_ENABLED if flash else llama.LLAMA_FLASH_ATTN_TYPE_DISABLED
-        self._context = llama.llama_init_from_model(model, how)
+        if flash is not None:
+            how.flash_attn_type = llama.LLAMA_FLASH_ATTN_TYPE_ENABLED if flash else llama.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        self._context, self._lengths = None, list[int]()
+        self.room(context, sequences)
+        self._vocabulary = llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(self._model))
+
+    def room(self, context: int, sequences: int) -> None:
+        """Another number of sequences, and of tokens that each may have. Forgets all."""
+        if self._context:
+            self._llama.llama_free(self._context)
+        self._how.n_ctx, self._how.n_seq_max = context * sequences, sequences
+        self._context = self._llama.llama_init_from_model(self._model, self._how)
         if not self._context:
             raise SystemExit("llama.cpp cannot make a context")
-        self._vocabulary = llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(model))
+        self._lengths = [0] * sequences
 
-    def begin(self, prompt: Sequence[int]) -> None:
-        """Forgets, and reads the prompt but for its logits."""
+    def begin(self, *prompts: Sequence[int]) -> None:
+        """Forgets, and reads a prompt for each sequence but for its logits."""
         self._llama.llama_memory_clear(self._llama.llama_get_memory(self._context), True)
-        self._decode(prompt)
+        self._lengths = [0] * len(prompts)
+        self._decode(prompts)
 
-    def step(self, token: int) -> NDArray[np.float32]:
-        """Logits [vocabulary] after one token more. They are llama.cpp's own, valid until the next step."""
-        self._decode((token,))
+    def step(self, *tokens: int) -> NDArray[np.float32]:
+        """Logits [vocabulary] of the last sequence after one token more of each. They are llama.cpp's own, valid until
+        the next step."""
+        self._decode([(token,) for token in tokens])
+        return self.logits()
+
+    def logits(self) -> NDArray[np.float32]:
+        """The last sequence's."""
         found = self._llama.llama_get_logits_ith(self._context, -1)
         return np.frombuffer(
             (ctypes.c_float * self._vocabulary).from_address(ctypes.addressof(found.contents)), np.float32
         )
 
-    def _decode(self, tokens: Sequence[int]) -> None:
-        given = (self._llama.llama_token * len(tokens))(*tokens)
-        # The last token alone has logits.
-        if self._llama.llama_decode(self._context, self._llama.llama_batch_get_one(given, len(tokens))):
-            raise SystemExit("llama_decode failed")
+    def _decode(self, parts: Sequence[Sequence[int]]) -> None:
+        """The next tokens of each sequence; their last ones have logits."""
+        llama = self._llama
+        batch = llama.llama_batch_init(sum(map(len, parts)), 0, 1)
+        try:
+            for sequence, tokens in enumerate(parts):
+                for token in tokens:
+                    at = batch.n_tokens
+                    batch.token[at], batch.pos[at], batch.logits[at] = token, self._lengths[sequence], 0
+                    batch.n_seq_id[at], batch.seq_id[at][0] = 1, sequence
+                    batch.n_tokens += 1
+                    self._lengths[sequence] += 1
+                batch.logits[batch.n_tokens - 1] = 1
+            if llama.llama_decode(self._context, batch):
+                raise SystemExit("llama_decode failed")
+        finally:
+            llama.llama_batch_free(batch)
 
 
 def measure(contestant: Contestant, about: str, stream: Sequence[int], passes: int, logits: Path) -> Timed:
@@ -100,8 +130,9 @@ def measure(contestant: Contestant, about: str, stream: Sequence[int], passes: i
 def measure_llamacpp(weights: Path, stream: Sequence[int], passes: int, logits: Path) -> Timed:
     """With flash attention or without, whichever is faster."""
     found = []
+    into_page_cache(weights)
     for flash in (False, True):
-        contestant = LlamaCpp(weights, THREADS, len(stream), flash)
+        contestant = LlamaCpp(weights, THREADS, len(stream), flash, batch=64)
         about = f"{version()}, flash attention {'on' if flash else 'off'}"
         found.append(measure(contestant, about, stream, passes, logits))
     return min(found, key=lambda timed: timed.seconds)

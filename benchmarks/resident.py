@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from benchmarks.gguf_olmoe import convert
+from benchmarks.gguf_file import convert
 from benchmarks.llamacpp import PROMPT, THREADS, Timed, measure, measure_llamacpp
 from zipmoe.pack.writer import pack
 from zipmoe.synth.preset import preset

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -32,13 +33,14 @@ class Stack:
         pools: str = "",
         forecast: int = 0,
         kv_tokens: int = 8192,
+        scheduler: Sequence[str] = (),
     ) -> None:
         self.pack = pack
         self.places = Places.under(Path(tempfile.mkdtemp(prefix="zipmoe-", dir="/tmp")))
         self.processes: dict[str, subprocess.Popen[str]] = {}
         self._options = {
             "expert_store": ["--pack", str(pack), "--arena-size", arena_size, "--resident", resident, "--workers", "2"],
-            "scheduler": ["--pools", pools] if pools else [],
+            "scheduler": [*(["--pools", pools] if pools else []), *scheduler],
             "inference": [
                 *("--pack", str(pack), "--mode", mode, "--threads", "2"),
                 *("--forecast", str(forecast), "--kv-tokens", str(kv_tokens)),

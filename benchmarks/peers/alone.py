@@ -1,0 +1,87 @@
+"""Alone: a contestant's process in a control group, what it says, and why it ended if it should not have."""
+
+import json
+import os
+import selectors
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.group import Group
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@dataclass(slots=True)
+class Heard:
+    """`phases` by their names; `failure` says why there are not all of them."""
+
+    started: float
+    phases: dict[str, dict[str, Any]] = field(default_factory=dict)
+    failure: str = ""
+
+
+def alone(command: Sequence[str], group: Group, seconds: float, log: Path) -> Heard:
+    """Ends it, and all it has started, when its time is up."""
+    with log.open("w") as errors:
+        heard = Heard(time.monotonic())
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, preexec_fn=group.join, env=os.environ
+        )
+        killed = group.killed()
+        in_time = _listen(process, heard, heard.started + seconds)
+        end(group)
+        code = process.wait()
+    if not in_time:
+        heard.failure = f"not done within {seconds:.0f} s"
+    elif group.killed() > killed:
+        heard.failure = "killed: it wanted more memory than the limit"
+    elif code:
+        heard.failure = said(log) or f"ended with exit code {code}"
+    return heard
+
+
+def end(group: Group) -> None:
+    """Ends what runs in the group."""
+    processes = group.processes()
+    for process in processes:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(processes, timeout=30)
+
+
+def said(log: Path) -> str:
+    """The last line."""
+    return next((line.strip() for line in reversed(log.read_text().splitlines()) if line.strip()), "")[:200]
+
+
+def drop_caches() -> None:
+    os.sync()
+    Path("/proc/sys/vm/drop_caches").write_text("3")
+
+
+def _listen(process: "subprocess.Popen[bytes]", heard: Heard, deadline: float) -> bool:
+    """Until it ends; False if that comes too late."""
+    assert process.stdout is not None
+    with selectors.DefaultSelector() as ready:
+        ready.register(process.stdout, selectors.EVENT_READ)
+        rest = b""
+        while (left := deadline - time.monotonic()) > 0:
+            if not ready.select(left):
+                return False
+            chunk = os.read(process.stdout.fileno(), 1 << 16)
+            if not chunk:
+                return True
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                if line.startswith(b'{"phase"'):
+                    told = json.loads(line)
+                    heard.phases[told.pop("phase")] = told
+    return False

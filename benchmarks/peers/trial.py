@@ -1,0 +1,81 @@
+"""Trial: one case, from a cold machine: a contestant in a control group of its own, twice, for its warm start too."""
+
+import statistics
+import sys
+from pathlib import Path
+
+from benchmarks.group import Group
+from benchmarks.peers.ablation import OURS, STEPS
+from benchmarks.peers.alone import Heard, alone, drop_caches
+from benchmarks.peers.case import LLAMACPP, Case
+from benchmarks.peers.contest import phases
+from benchmarks.peers.model import Model
+from benchmarks.peers.result import Result
+from benchmarks.peers.served import Served, served
+from benchmarks.peers.sizes import sizes
+from benchmarks.rates import disk_rate, memory_rate
+
+# Of a contestant that does all, and of one that only decodes; whoever takes longer is stopped and reported so.
+SECONDS, FEWER_SECONDS, START_SECONDS = 300.0, 150.0, 120.0
+
+
+def trial(case: Case, model: Model) -> Result:
+    limit = case.bytes(model.size)
+    weights, everything = model.weights(case.contestant), case.contestant not in STEPS or case.contestant == OURS
+    log = model.work / "peers" / f"{case.name}.log"
+    rates = [disk_rate(weights)]
+    up = _served(weights, limit, model) if case.contestant == OURS else None
+    drop_caches()
+    group = Group.made("peers", limit)
+    try:
+        command = _command(case, weights, limit, model.vocabulary)
+        heard = alone([*command, *phases(everything)], group, SECONDS if everything else FEWER_SECONDS, log)
+        again = alone(command, group, START_SECONDS, log) if everything and up is None and not heard.failure else None
+        peak, met = group.peak(), group.met()
+    finally:
+        drop_caches()
+        group.remove()
+    rates.append(disk_rate(weights))
+    firsts = [_first(heard), _first(again)] if up is None else [each.first for each in up]
+    return Result(
+        case=case.name,
+        contestant=case.contestant,
+        limit=case.limit,
+        limit_bytes=limit,
+        about=heard.phases.get("start", {}).get("about", ""),
+        phases=heard.phases,
+        failure=heard.failure,
+        first_cold=firsts[0],
+        first_warm=firsts[1],
+        peak=max([peak, *(each.peak for each in up or ())]),
+        met=met + sum(each.met for each in up or ()),
+        disk_rate=statistics.fmean(rates),
+        memory_rate=memory_rate(),
+        uses=int(model.preset.config["num_hidden_layers"]) * int(model.preset.config["num_experts_per_tok"]),
+        sizes=sizes(model, case.contestant),
+    )
+
+
+def _served(packed: Path, limit: int | None, model: Model) -> list[Served]:
+    """Cold and then warm."""
+    drop_caches()
+    group = Group.made("peers-up", limit)
+    try:
+        return [served(packed, limit, group, model.vocabulary, busy) for busy in (True, False)]
+    finally:
+        drop_caches()
+        group.remove()
+
+
+def _command(case: Case, weights: Path, limit: int | None, vocabulary: int) -> list[str]:
+    run = [sys.executable, "-m"]
+    if case.contestant in STEPS:
+        return [*run, "benchmarks.peers.ours", str(weights), case.contestant, str(limit or 0), str(vocabulary)]
+    module = "mapped" if case.contestant == LLAMACPP else "offloaded"
+    return [*run, f"benchmarks.peers.{module}", str(weights), str(vocabulary)]
+
+
+def _first(heard: Heard | None) -> float | None:
+    if heard is None or "start" not in heard.phases:
+        return None
+    return float(heard.phases["start"]["at"]) - heard.started
