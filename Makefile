@@ -2,12 +2,13 @@
 # make test    the whole test suite        make check   style, types
 # make proto   the stubs again             make bench   the benchmarks
 # make test-compose   the services in containers: builds the image and kills them one by one
+# make bench-peers   against llama.cpp, transformers with accelerate, and ZipMoE without its mechanisms (as root)
 PYTHON ?= python3
 bin := .venv/bin
 source := $(wildcard services/zipmoe/kernels/src/*) CMakeLists.txt pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-compose check proto bench clean
+.PHONY: help run test test-compose check proto bench bench-peers clean
 .DELETE_ON_ERROR:
 
 help:
@@ -39,6 +40,10 @@ bench: .venv/peers .run/demo.zipmoe/manifest
 	$(bin)/python -m benchmarks.batching
 	$(bin)/python -m benchmarks.overload
 	$(bin)/python -m benchmarks.resident
+
+# More than an hour, by itself. An interrupted run goes on: make bench-peers PEERS=--again starts over.
+bench-peers: .venv/peers
+	$(bin)/python -m benchmarks.peers $(PEERS)
 
 # llama.cpp, compiled for this machine: some ten minutes on two cores.
 .venv/peers: .venv/dev

@@ -14,6 +14,8 @@ on where it was. Run it with nothing else on the machine.
 import argparse
 import os
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -42,6 +44,7 @@ def main() -> None:
             file.unlink()
     found = {}
     for like in options.model or MODELS:
+        subprocess.run([sys.executable, "-m", "benchmarks.peers.agreement", like], cwd=ROOT, check=True)
         model = chosen(like, options.layers, options.work, kept)
         found[model] = run(model, options, kept)
         for line in (*table.lines(found[model]), "", *table.ladder(found[model]), ""):
@@ -55,7 +58,7 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, default=ROOT / ".run" / "bench", help="folder of models and results")
-    parser.add_argument("--model", action="append", choices=(*MODELS, "tiny"), help="only this one")
+    parser.add_argument("--model", action="append", choices=MODELS, help="only this one")
     parser.add_argument("--layers", type=int, help="of the model; fewer are not recorded")
     parser.add_argument("--only", action="append", metavar="CONTESTANT", help="only this one")
     parser.add_argument("--limit", action="append", choices=LIMITS, help="only under this one")

@@ -21,6 +21,10 @@ from zipmoe.wire.places import Places
 SECONDS = 180.0
 
 
+class NotReady(Exception):
+    """It ended, or took too long; says what it said last."""
+
+
 @dataclass(frozen=True, slots=True)
 class Served:
     """`first` is seconds from the command to the first token. The peak is of the group, in bytes, `met` how often it
@@ -49,7 +53,8 @@ def _up(packed: Path, memory: int | None, group: Group) -> Iterator[tuple[Places
         try:
             while "\nready at" not in log.read_text():
                 if process.poll() is not None or time.monotonic() > started + SECONDS:
-                    raise RuntimeError(f"zipmoe up is not ready: {said(log)}")
+                    seconds = time.monotonic() - started
+                    raise NotReady(f"zipmoe up was not ready after {seconds:.0f} s: {said(log) or 'it said nothing'}")
                 time.sleep(0.02)
             yield Places.under(Path(run)), started
         finally:

@@ -11,9 +11,12 @@ from benchmarks.peers.case import LLAMACPP, Case
 from benchmarks.peers.contest import phases
 from benchmarks.peers.model import Model
 from benchmarks.peers.result import Result
-from benchmarks.peers.served import Served, served
+from benchmarks.peers.served import NotReady, Served, served
 from benchmarks.peers.sizes import sizes
 from benchmarks.rates import disk_rate, memory_rate
+from zipmoe.errors import ZipMoEError
+from zipmoe.profile.kept import cache_folder
+from zipmoe.profile.profile import profile
 
 # Of a contestant that does all, and of one that only decodes; whoever takes longer is stopped and reported so.
 SECONDS, FEWER_SECONDS, START_SECONDS = 300.0, 150.0, 120.0
@@ -24,7 +27,9 @@ def trial(case: Case, model: Model) -> Result:
     weights, everything = model.weights(case.contestant), case.contestant not in STEPS or case.contestant == OURS
     log = model.work / "peers" / f"{case.name}.log"
     rates = [disk_rate(weights)]
-    up = _served(weights, limit, model) if case.contestant == OURS else None
+    if case.contestant in STEPS:
+        profile(weights)
+    up, failure = _served(weights, limit, model) if case.contestant == OURS else (None, "")
     drop_caches()
     group = Group.made("peers", limit)
     try:
@@ -36,7 +41,7 @@ def trial(case: Case, model: Model) -> Result:
         drop_caches()
         group.remove()
     rates.append(disk_rate(weights))
-    firsts = [_first(heard), _first(again)] if up is None else [each.first for each in up]
+    firsts = [_first(heard), _first(again)] if up is None else [*(each.first for each in up), None, None][:2]
     return Result(
         case=case.name,
         contestant=case.contestant,
@@ -44,7 +49,7 @@ def trial(case: Case, model: Model) -> Result:
         limit_bytes=limit,
         about=heard.phases.get("start", {}).get("about", ""),
         phases=heard.phases,
-        failure=heard.failure,
+        failure="; ".join(filter(None, (failure, heard.failure))),
         first_cold=firsts[0],
         first_warm=firsts[1],
         peak=max([peak, *(each.peak for each in up or ())]),
@@ -56,15 +61,19 @@ def trial(case: Case, model: Model) -> Result:
     )
 
 
-def _served(packed: Path, limit: int | None, model: Model) -> list[Served]:
-    """Cold and then warm."""
+def _served(packed: Path, limit: int | None, model: Model) -> tuple[list[Served], str]:
+    """Cold and then warm, or nothing and why. What it writes down of its routing goes: all plan with the same."""
     drop_caches()
     group = Group.made("peers-up", limit)
     try:
-        return [served(packed, limit, group, model.vocabulary, busy) for busy in (True, False)]
+        return [served(packed, limit, group, model.vocabulary, busy) for busy in (True, False)], ""
+    except (NotReady, ZipMoEError) as error:
+        return [], str(error)
     finally:
         drop_caches()
         group.remove()
+        for record in cache_folder().glob("*.routing"):
+            record.unlink()
 
 
 def _command(case: Case, weights: Path, limit: int | None, vocabulary: int) -> list[str]:
