@@ -4,8 +4,10 @@ import json
 import os
 import selectors
 import subprocess
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ from typing import Any
 import psutil
 
 from benchmarks.group import Group
+from zipmoe.arena import arena
+from zipmoe.wire.places import Places
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -60,6 +64,22 @@ def end(group: Group) -> None:
 def said(log: Path) -> str:
     """The last line."""
     return next((line.strip() for line in reversed(log.read_text().splitlines()) if line.strip()), "")[:200]
+
+
+@contextmanager
+def cold(name: str, limit: int | None) -> Iterator[tuple[Group, Path]]:
+    """A control group on a machine without page cache, and a folder for services to run in. Neither they nor their
+    arena stay behind, however they end."""
+    drop_caches()
+    group = Group.made(name, limit)
+    with tempfile.TemporaryDirectory(prefix=f"zipmoe-{name}-", dir="/tmp", ignore_cleanup_errors=True) as run:
+        try:
+            yield group, Path(run)
+        finally:
+            end(group)
+            arena.remove(Places.under(Path(run)).arena)
+            drop_caches()
+            group.remove()
 
 
 def drop_caches() -> None:

@@ -14,12 +14,12 @@ KV_TOKENS: Final = 16 * CONTEXT_OF_MANY + CONTEXT
 
 # Until a cache holds what the stream wants: so many steps, or so long, but never fewer steps than the first number.
 WARM_STEPS: Final = (4, 64)
-WARM_SECONDS: Final = 12.0
+WARM_SECONDS: Final = 10.0
 # The cache is warm then.
 WARM_STEPS_OF_MANY: Final = (1, 8)
 WARM_SECONDS_OF_MANY: Final = 3.0
 
-TIMED_SECONDS: Final = 24.0
+TIMED_SECONDS: Final = 18.0
 FEWEST_TOKENS: Final = 8
 MOST_STEPS: Final = 128
 MOST_STEPS_OF_MANY: Final = 32

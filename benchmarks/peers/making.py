@@ -22,6 +22,8 @@ def ensure(model: Model, weights: Path) -> None:
     if weights == model.checkpoint:
         return
     _say(weights)
+    if (free := shutil.disk_usage(weights.parent).free) < model.size:
+        raise SystemExit(f"{weights} takes {model.size / 1e9:.1f} GB, {free / 1e9:.1f} are free: make room, and go on")
     _maker(model, weights)(model.checkpoint, weights)
 
 

@@ -1,7 +1,7 @@
 """Ours as a contestant, at one step of the ablation: the real store and scheduler as processes, and in this process the
 inference service's engine, which is given its tokens.
 
-    python -m benchmarks.peers.ours PACK STEP MEMORY VOCABULARY PHASES...          (MEMORY in bytes, or 0: no limit)
+    python -m benchmarks.peers.ours PACK STEP MEMORY RUN VOCABULARY PHASES...       (MEMORY in bytes, or 0: no limit)
 
 Memory is divided as `zipmoe up` would divide it, by what the step has of the planner.
 """
@@ -61,14 +61,15 @@ def unpacked_bytes(pack: Pack) -> int:
 
 
 def main() -> None:
-    packed, step, memory, vocabulary, *phases = sys.argv[1:]
-    asyncio.run(serve(Path(packed), STEPS[step], int(memory) or available(), int(vocabulary), phases))
+    packed, step, memory, run, vocabulary, *phases = sys.argv[1:]
+    memory_bytes = int(memory) or available()
+    asyncio.run(serve(Path(packed), STEPS[step], memory_bytes, Path(run), int(vocabulary), phases))
 
 
-async def serve(packed: Path, step: Step, memory: int, vocabulary: int, phases: Sequence[str]) -> None:
+async def serve(packed: Path, step: Step, memory: int, run: Path, vocabulary: int, phases: Sequence[str]) -> None:
     found = setting(step, packed, memory)
     scheduler = ("--policy", step.policy, "--order", step.order)
-    with Stack(packed, found.size, resident=found.form, pools=found.pools, scheduler=scheduler) as stack:
+    with Stack(packed, found.size, resident=found.form, pools=found.pools, scheduler=scheduler, run=run) as stack:
         # It sets what torch reads when it is imported.
         importlib.import_module("zipmoe.inference")
         from benchmarks.peers.forced import forced

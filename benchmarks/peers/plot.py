@@ -48,8 +48,11 @@ def tpot(results: Sequence[Result], model: str, path: Path) -> None:
         if (one := found.get((OURS, limit))) and one.roofline
     ]
     if roofs:
-        axes.plot(*zip(*roofs, strict=True), color="#555555", linestyle=":", label="what ZipMoE's bytes permit")
+        axes.plot(
+            *zip(*roofs, strict=True), color="#555555", linestyle=":", marker="_", label="what ZipMoE's bytes permit"
+        )
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_xticks(places, ["no limit" if limit == NONE else f"{limit} %" for limit in LIMITS])
     axes.set_xlabel("memory limit, of the checkpoint's BF16 bytes; page cache counts")
     axes.set_ylabel("milliseconds a token, median (log)")

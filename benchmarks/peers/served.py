@@ -4,7 +4,6 @@ import asyncio
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,34 +34,33 @@ class Served:
     met: int
 
 
-def served(packed: Path, memory: int | None, group: Group, vocabulary: int, busy: bool) -> Served:
+def served(packed: Path, memory: int | None, group: Group, run: Path, vocabulary: int, busy: bool) -> Served:
     """With `busy`, until a long prompt and many requests at once have been answered; else until the first token."""
-    with _up(packed, memory, group) as (places, started):
+    with _up(packed, memory, group, run) as (places, started):
         return asyncio.run(_ask(places, started, group, vocabulary, busy))
 
 
 @contextmanager
-def _up(packed: Path, memory: int | None, group: Group) -> Iterator[tuple[Places, float]]:
-    with tempfile.TemporaryDirectory(prefix="zipmoe-peers-", dir="/tmp") as run:
-        command = [str(Path(sys.executable).with_name("zipmoe")), "up", str(packed), "--run", run]
-        command += ["--kv-tokens", str(KV_TOKENS), *(["--memory", str(memory)] if memory else [])]
-        log = Path(run) / "said"
-        with log.open("w") as errors:
-            started = time.monotonic()
-            process = subprocess.Popen(command, stderr=errors, preexec_fn=group.join)
+def _up(packed: Path, memory: int | None, group: Group, run: Path) -> Iterator[tuple[Places, float]]:
+    command = [str(Path(sys.executable).with_name("zipmoe")), "up", str(packed), "--run", str(run)]
+    command += ["--kv-tokens", str(KV_TOKENS), *(["--memory", str(memory)] if memory else [])]
+    log = run / "said"
+    with log.open("w") as errors:
+        started = time.monotonic()
+        process = subprocess.Popen(command, stderr=errors, preexec_fn=group.join)
+    try:
+        while "\nready at" not in log.read_text():
+            if process.poll() is not None or time.monotonic() > started + SECONDS:
+                seconds = time.monotonic() - started
+                raise NotReady(f"zipmoe up was not ready after {seconds:.0f} s: {said(log) or 'it said nothing'}")
+            time.sleep(0.02)
+        yield Places.under(run), started
+    finally:
+        process.send_signal(signal.SIGTERM)
         try:
-            while "\nready at" not in log.read_text():
-                if process.poll() is not None or time.monotonic() > started + SECONDS:
-                    seconds = time.monotonic() - started
-                    raise NotReady(f"zipmoe up was not ready after {seconds:.0f} s: {said(log) or 'it said nothing'}")
-                time.sleep(0.02)
-            yield Places.under(Path(run)), started
+            process.wait(30)
         finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(30)
-            finally:
-                end(group)
+            end(group)
 
 
 async def _ask(places: Places, started: float, group: Group, vocabulary: int, busy: bool) -> Served:

@@ -4,9 +4,8 @@ import statistics
 import sys
 from pathlib import Path
 
-from benchmarks.group import Group
 from benchmarks.peers.ablation import OURS, STEPS
-from benchmarks.peers.alone import Heard, alone, drop_caches
+from benchmarks.peers.alone import Heard, alone, cold
 from benchmarks.peers.case import LLAMACPP, Case
 from benchmarks.peers.contest import phases
 from benchmarks.peers.model import Model
@@ -18,8 +17,10 @@ from zipmoe.errors import ZipMoEError
 from zipmoe.profile.kept import cache_folder
 from zipmoe.profile.profile import profile
 
-# Of a contestant that does all, and of one that only decodes; whoever takes longer is stopped and reported so.
-SECONDS, FEWER_SECONDS, START_SECONDS = 300.0, 150.0, 120.0
+# Of a contestant that does all, of one that only decodes, and of a start; whoever takes longer is stopped and reported
+# so, with what was found until then.
+SECONDS = {"olmoe-1b-7b": 300.0, "qwen1.5-moe": 150.0}
+FEWER_SECONDS, START_SECONDS = 120.0, 120.0
 
 
 def trial(case: Case, model: Model) -> Result:
@@ -30,16 +31,12 @@ def trial(case: Case, model: Model) -> Result:
     if case.contestant in STEPS:
         profile(weights)
     up, failure = _served(weights, limit, model) if case.contestant == OURS else (None, "")
-    drop_caches()
-    group = Group.made("peers", limit)
-    try:
-        command = _command(case, weights, limit, model.vocabulary)
-        heard = alone([*command, *phases(everything)], group, SECONDS if everything else FEWER_SECONDS, log)
+    seconds = SECONDS[model.like] if everything else FEWER_SECONDS
+    with cold("peers", limit) as (group, run):
+        command = _command(case, weights, limit, run, model.vocabulary)
+        heard = alone([*command, *phases(everything)], group, seconds, log)
         again = alone(command, group, START_SECONDS, log) if everything and up is None and not heard.failure else None
         peak, met = group.peak(), group.met()
-    finally:
-        drop_caches()
-        group.remove()
     rates.append(disk_rate(weights))
     firsts = [_first(heard), _first(again)] if up is None else [*(each.first for each in up), None, None][:2]
     return Result(
@@ -63,25 +60,23 @@ def trial(case: Case, model: Model) -> Result:
 
 def _served(packed: Path, limit: int | None, model: Model) -> tuple[list[Served], str]:
     """Cold and then warm, or nothing and why. What it writes down of its routing goes: all plan with the same."""
-    drop_caches()
-    group = Group.made("peers-up", limit)
     try:
-        return [served(packed, limit, group, model.vocabulary, busy) for busy in (True, False)], ""
+        with cold("peers-up", limit) as (group, run):
+            return [served(packed, limit, group, run, model.vocabulary, busy) for busy in (True, False)], ""
     except (NotReady, ZipMoEError) as error:
         return [], str(error)
     finally:
-        drop_caches()
-        group.remove()
         for record in cache_folder().glob("*.routing"):
             record.unlink()
 
 
-def _command(case: Case, weights: Path, limit: int | None, vocabulary: int) -> list[str]:
-    run = [sys.executable, "-m"]
+def _command(case: Case, weights: Path, limit: int | None, run: Path, vocabulary: int) -> list[str]:
+    python = [sys.executable, "-m"]
     if case.contestant in STEPS:
-        return [*run, "benchmarks.peers.ours", str(weights), case.contestant, str(limit or 0), str(vocabulary)]
+        about = [str(weights), case.contestant, str(limit or 0), str(run), str(vocabulary)]
+        return [*python, "benchmarks.peers.ours", *about]
     module = "mapped" if case.contestant == LLAMACPP else "offloaded"
-    return [*run, f"benchmarks.peers.{module}", str(weights), str(vocabulary)]
+    return [*python, f"benchmarks.peers.{module}", str(weights), str(vocabulary)]
 
 
 def _first(heard: Heard | None) -> float | None:

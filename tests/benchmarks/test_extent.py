@@ -37,7 +37,7 @@ def test_the_slowest_is_measured_over_a_few_tokens(batch: int) -> None:
 
 
 def test_the_fast_are_measured_over_many() -> None:
-    assert steps(still_timing, 1, 0.3) >= 64
+    assert steps(still_timing, 1, 0.25) >= 64
     assert steps(still_timing, 1, 0.01) == 128
 
 

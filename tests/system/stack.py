@@ -34,9 +34,10 @@ class Stack:
         forecast: int = 0,
         kv_tokens: int = 8192,
         scheduler: Sequence[str] = (),
+        run: Path | None = None,
     ) -> None:
         self.pack = pack
-        self.places = Places.under(Path(tempfile.mkdtemp(prefix="zipmoe-", dir="/tmp")))
+        self.places = Places.under(run or Path(tempfile.mkdtemp(prefix="zipmoe-", dir="/tmp")))
         self.processes: dict[str, subprocess.Popen[str]] = {}
         self._options = {
             "expert_store": ["--pack", str(pack), "--arena-size", arena_size, "--resident", resident, "--workers", "2"],
