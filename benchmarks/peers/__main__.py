@@ -44,7 +44,8 @@ def main() -> None:
             file.unlink()
     found = {}
     for like in options.model or MODELS:
-        subprocess.run([sys.executable, "-m", "benchmarks.peers.agreement", like], cwd=ROOT, check=True)
+        check = [sys.executable, "-m", "benchmarks.peers.agreement", like]
+        subprocess.run(check, cwd=ROOT, check=True, stderr=subprocess.DEVNULL)
         model = chosen(like, options.layers, options.work, kept)
         found[model] = run(model, options, kept)
         for line in (*table.lines(found[model]), "", *table.ladder(found[model]), ""):

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,14 +57,13 @@ def _up(packed: Path, memory: int | None, group: Group, run: Path) -> Iterator[t
         yield Places.under(run), started
     finally:
         process.send_signal(signal.SIGTERM)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(30)
-        finally:
-            end(group)
+        end(group)
 
 
 async def _ask(places: Places, started: float, group: Group, vocabulary: int, busy: bool) -> Served:
-    async with Client(places.inference) as client:
+    async with asyncio.timeout(SECONDS), Client(places.inference) as client:
         (text,) = streams(vocabulary, "decode", 1, PROMPT)
         await _answer(client, text, 1)
         first = time.monotonic() - started

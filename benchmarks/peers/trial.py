@@ -63,8 +63,8 @@ def _served(packed: Path, limit: int | None, model: Model) -> tuple[list[Served]
     try:
         with cold("peers-up", limit) as (group, run):
             return [served(packed, limit, group, run, model.vocabulary, busy) for busy in (True, False)], ""
-    except (NotReady, ZipMoEError) as error:
-        return [], str(error)
+    except (NotReady, TimeoutError, ZipMoEError) as error:
+        return [], str(error) or "zipmoe up did not answer in time"
     finally:
         for record in cache_folder().glob("*.routing"):
             record.unlink()
