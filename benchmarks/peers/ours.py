@@ -22,7 +22,7 @@ from benchmarks.peers.extent import KV_TOKENS
 from zipmoe.cli.allotment import allot
 from zipmoe.cli.memory import available
 from zipmoe.cli.planning import dense_bytes
-from zipmoe.cli.start import Ask, start
+from zipmoe.cli.start import Wish, start
 from zipmoe.pack.blob import slot_bytes
 from zipmoe.pack.reader import Pack
 
@@ -48,10 +48,10 @@ def setting(step: Step, packed: Path, memory: int) -> Setting:
         if not step.planned:
             allotment = allot(pack, asked, step.form, WORKERS, KV_TOKENS)
             return Setting(str(allotment.arena), step.form, "", 0)
-    ask = Ask(packed, asked, None, "auto", "fast", WORKERS, THREADS, None, None, KV_TOKENS, 16)
-    found = start(ask, Console(stderr=True))
-    pools = "" if found.pools is None else str(found.pools)
-    return Setting(found.size, found.form, pools, found.forecast if step.forecast else 0)
+    wish = Wish(packed, asked, workers=WORKERS, threads=THREADS, kv_tokens=KV_TOKENS)
+    found = start(wish, Console(stderr=True))
+    pools = ",".join(map(str, found.pools))
+    return Setting(str(found.size), found.form, pools, found.forecast if step.forecast else 0)
 
 
 def unpacked_bytes(pack: Pack) -> int:
