@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, DynamicCache
+from transformers import DynamicCache
 
 from tests.inference.texts import Texts
+from tests.system.eager import eager
 from tests.system.families import COMMON, MODELS, write_checkpoint
-from tests.system.local_model import THREADS, LocalModel, local_model, on_thread
+from tests.system.local_model import LocalModel, local_model, on_thread
 from tests.system.stack import Stack
 from zipmoe.pack.verify import verify
 from zipmoe.pack.writer import pack
@@ -39,12 +40,6 @@ def stack(checkpoint: Path) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="module")
-async def reference(stack: Stack) -> AsyncIterator[LocalModel]:
-    async with local_model(stack, "reference") as model:
-        yield model
-
-
-@pytest.fixture(scope="module")
 async def fast(stack: Stack) -> AsyncIterator[LocalModel]:
     async with local_model(stack, "fast", forecast=1) as model:
         yield model
@@ -52,10 +47,7 @@ async def fast(stack: Stack) -> AsyncIterator[LocalModel]:
 
 @pytest.fixture(scope="module")
 def theirs(checkpoint: Path) -> Any:
-    torch.set_num_threads(THREADS)
-    return AutoModelForCausalLM.from_pretrained(
-        checkpoint, dtype=torch.bfloat16, attn_implementation="eager", experts_implementation="eager"
-    )
+    return eager(checkpoint)
 
 
 def prompt(length: int) -> torch.Tensor:

@@ -4,7 +4,7 @@ The truth is an evaluation in FP64 (`exact`). BF16 evaluations differ from it by
 between two experts or two tokens; so errors are compared over many positions, by their medians.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from tests.system.exact import Exact
-from tests.system.local_model import LocalModel, local_model, on_thread
+from tests.system.local_model import LocalModel, on_thread
 from tests.system.prompts import prompts
 from tests.system.stack import Stack
 
@@ -29,23 +29,6 @@ def stack(demo_pack: Path) -> Iterator[Stack]:
     """Everything resident: that the cache changes no bit, other tests show."""
     with Stack(demo_pack, arena_size="100%", resident="pack3") as stack:
         yield stack.start("expert_store", "scheduler")
-
-
-@pytest.fixture(scope="module")
-async def reference(stack: Stack) -> AsyncIterator[LocalModel]:
-    async with local_model(stack, "reference") as model:
-        yield model
-
-
-@pytest.fixture(scope="module")
-async def fast(stack: Stack) -> AsyncIterator[LocalModel]:
-    async with local_model(stack, "fast") as model:
-        yield model
-
-
-@pytest.fixture(scope="module")
-def tokenizer(demo_checkpoint: Path) -> Tokenizer:
-    return Tokenizer.from_file(str(demo_checkpoint / "tokenizer.json"))
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,16 @@
 """The promise, in numbers: what is computed over compressed experts in a small arena is what transformers computes."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from tokenizers import Tokenizer
-from transformers import AutoModelForCausalLM, DynamicCache
+from transformers import DynamicCache
 
-from tests.system.local_model import THREADS, LocalModel, local_model, on_thread
+from tests.system.eager import eager
+from tests.system.local_model import LocalModel, on_thread
 from tests.system.prompts import prompts
 from tests.system.stack import Stack
 
@@ -25,22 +26,8 @@ def stack(demo_pack: Path, request: pytest.FixtureRequest) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="module")
-async def reference(stack: Stack) -> AsyncIterator[LocalModel]:
-    async with local_model(stack, "reference") as model:
-        yield model
-
-
-@pytest.fixture(scope="module")
 def transformers_model(demo_checkpoint: Path) -> Any:
-    torch.set_num_threads(THREADS)
-    return AutoModelForCausalLM.from_pretrained(
-        demo_checkpoint, dtype=torch.bfloat16, attn_implementation="eager", experts_implementation="eager"
-    )
-
-
-@pytest.fixture(scope="module")
-def tokenizer(demo_checkpoint: Path) -> Tokenizer:
-    return Tokenizer.from_file(str(demo_checkpoint / "tokenizer.json"))
+    return eager(demo_checkpoint)
 
 
 async def test_reference_logits_are_bit_identical_to_transformers(

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import torch
 from tokenizers import Tokenizer
-from transformers import AutoModelForCausalLM, DynamicCache
+from transformers import DynamicCache
 
+from tests.system.eager import eager
 from tests.system.families import BORDER, COMMON, write_checkpoint
-from tests.system.local_model import THREADS, LocalModel, local_model
+from tests.system.local_model import LocalModel
 from tests.system.stack import Stack
 from zipmoe.inference.batch import CHUNK
 from zipmoe.inference.engine import Engine
@@ -45,29 +46,8 @@ def stack(checkpoint: Path) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="module")
-async def reference(stack: Stack) -> AsyncIterator[LocalModel]:
-    async with local_model(stack, "reference") as model:
-        yield model
-
-
-@pytest.fixture(scope="module")
-async def fast(stack: Stack) -> AsyncIterator[LocalModel]:
-    async with local_model(stack, "fast") as model:
-        yield model
-
-
-@pytest.fixture(scope="module")
 def theirs(checkpoint: Path) -> Any:
-    torch.set_num_threads(THREADS)
-    return AutoModelForCausalLM.from_pretrained(
-        checkpoint, dtype=torch.bfloat16, attn_implementation="eager", experts_implementation="eager"
-    )
-
-
-@pytest.fixture(scope="module")
-def tokenizer(demo_checkpoint: Path) -> Tokenizer:
-    """Its texts mean nothing here."""
-    return Tokenizer.from_file(str(demo_checkpoint / "tokenizer.json"))
+    return eager(checkpoint)
 
 
 @asynccontextmanager
