@@ -62,7 +62,10 @@ def load(folder: Path) -> Any:
         name: {"safetensors_file": str(path), "weight_name": name, "dtype": "bfloat16"}
         for name, path in offloaded.items()
     }
-    return accelerate.dispatch_model(model.eval(), where, offload_dir=str(folder), offload_index=index)
+    skipped = model._skip_keys_device_placement
+    return accelerate.dispatch_model(
+        model.eval(), where, offload_dir=str(folder), offload_index=index, skip_keys=skipped
+    )
 
 
 if __name__ == "__main__":
