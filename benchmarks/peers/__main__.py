@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 from benchmarks.peers import making, record, table
+from benchmarks.peers.ablation import STEPS
 from benchmarks.peers.case import LIMITS, Case, cases
 from benchmarks.peers.model import Model, most_layers
 from benchmarks.peers.result import Result
@@ -48,7 +49,8 @@ def main() -> None:
         subprocess.run(check, cwd=ROOT, check=True, stderr=subprocess.DEVNULL)
         model = chosen(like, options.layers, options.work, kept)
         found[model] = run(model, options, kept)
-        for line in (*table.lines(found[model]), "", *table.ladder(found[model]), ""):
+        steps = table.ladder(found[model]) if STEPS.keys() <= {one.contestant for one in found[model]} else ()
+        for line in (*table.lines(found[model]), "", *steps):
             print(line)
     whole = not (options.layers or options.only or options.limit or options.model)
     record.record({model.name: results for model, results in found.items()}, record.FOLDER if whole else kept)

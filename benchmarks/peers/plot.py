@@ -70,7 +70,7 @@ def ladder(results: Sequence[Result], model: str, path: Path) -> None:
         times = [1e3 * (one.tpot or 0) if (one := found.get((name, limit))) else 0 for name in WORDS]
         rows = [row + (place - 1) * width for row in range(len(WORDS))]
         axes.barh(rows, times, width, color=colour, label=f"{limit} %")
-        for row, time in zip(rows, times, strict=True):
+        for row, time in ((row, time) for row, time in zip(rows, times, strict=True) if time):
             axes.annotate(f"{time:.0f}", (time, row), textcoords="offset points", xytext=(3, -3), fontsize=7)
     axes.set_yticks(range(len(WORDS)), WORDS.values())
     axes.invert_yaxis()
