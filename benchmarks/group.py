@@ -5,6 +5,7 @@ when the group goes: drop it before another is measured.
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -37,9 +38,10 @@ class Group:
                 return cls(_V1 / name.lstrip("/"), True)
         return cls(Path("/sys/fs/cgroup") / name.lstrip("/"), False)
 
-    def join(self) -> None:
-        """This process, and those that it will start."""
-        (self.path / "cgroup.procs").write_text(str(os.getpid()))
+    def within(self, command: Sequence[str]) -> list[str]:
+        """The command that runs this one in the group, with all that it starts. A shell joins, for code of ours between
+        fork and exec is unsafe where gRPC has threads."""
+        return ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(self.path / "cgroup.procs"), *command]
 
     def usage(self) -> int:
         return int((self.path / ("memory.usage_in_bytes" if self._v1 else "memory.current")).read_text())

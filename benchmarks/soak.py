@@ -116,7 +116,7 @@ def served(packed: Path, memory: str, kv_tokens: int) -> Iterator[tuple[Group, P
         command += ["--kv-tokens", str(kv_tokens), "--run", run]
         said = Path(run) / "said"
         with said.open("w") as log:
-            process = subprocess.Popen(command, stderr=log, preexec_fn=group.join)
+            process = subprocess.Popen(group.within(command), stderr=log)
         try:
             until_ready(process, said)
             yield group, Places.under(Path(run))

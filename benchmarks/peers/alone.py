@@ -34,9 +34,7 @@ def alone(command: Sequence[str], group: Group, seconds: float, log: Path) -> He
     """Ends it, and all it has started, when its time is up."""
     with log.open("w") as errors:
         heard = Heard(time.monotonic())
-        process = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, preexec_fn=group.join, env=os.environ
-        )
+        process = subprocess.Popen(group.within(command), cwd=ROOT, stdout=subprocess.PIPE, stderr=errors)
         killed = group.killed()
         in_time = _listen(process, heard, heard.started + seconds)
         end(group)

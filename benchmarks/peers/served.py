@@ -12,12 +12,14 @@ from pathlib import Path
 
 from benchmarks.group import Group
 from benchmarks.peers.alone import end, said
-from benchmarks.peers.extent import BATCHES, CONTEXT_OF_MANY, KV_TOKENS, PROMPT, PROMPTS
+from benchmarks.peers.extent import BATCHES, KV_TOKENS, PROMPT, PROMPTS
 from benchmarks.peers.streams import Stream, streams
 from zipmoe.client import Client
 from zipmoe.wire.places import Places
 
 SECONDS = 180.0
+# That each of many requests at once writes.
+BUSY_TOKENS = 8
 
 
 class NotReady(Exception):
@@ -47,7 +49,7 @@ def _up(packed: Path, memory: int | None, group: Group, run: Path) -> Iterator[t
     log = run / "said"
     with log.open("w") as errors:
         started = time.monotonic()
-        process = subprocess.Popen(command, stderr=errors, preexec_fn=group.join)
+        process = subprocess.Popen(group.within(command), stderr=errors)
     try:
         while "\nready at" not in log.read_text():
             if process.poll() is not None or time.monotonic() > started + SECONDS:
@@ -71,7 +73,7 @@ async def _ask(places: Places, started: float, group: Group, vocabulary: int, bu
             (long,) = streams(vocabulary, "busy", 1, PROMPTS[-1])
             await _answer(client, long, PROMPT)
             many = streams(vocabulary, "busy", BATCHES[-1], PROMPT)
-            await asyncio.gather(*(_answer(client, each, CONTEXT_OF_MANY - PROMPT) for each in many))
+            await asyncio.gather(*(_answer(client, each, BUSY_TOKENS) for each in many))
         return Served(first, group.peak(), group.met())
 
 
