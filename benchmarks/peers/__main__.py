@@ -38,11 +38,13 @@ def main() -> None:
         raise SystemExit("control groups and an empty page cache need root")
     kept = options.work / "peers"
     kept.mkdir(parents=True, exist_ok=True)
-    # Profiles that a device's planner makes are kept there, too.
+    # What the planner knows of the device is measured anew for each run.
     os.environ["ZIPMOE_CACHE"] = str(options.work / "cache")
     if options.again:
-        for file in kept.glob("*.json"):
+        for file in (*kept.glob("*.json"), *kept.glob("*.layers")):
             file.unlink()
+    if not any(kept.glob("*.json")):
+        shutil.rmtree(options.work / "cache", ignore_errors=True)
     found = {}
     for like in options.model or MODELS:
         check = [sys.executable, "-m", "benchmarks.peers.agreement", like]

@@ -35,7 +35,8 @@ def trial(case: Case, model: Model) -> Result:
     with cold("peers", limit) as (group, run):
         command = _command(case, weights, limit, run, model.vocabulary)
         heard = alone([*command, *phases(everything)], group, seconds, log)
-        again = alone(command, group, START_SECONDS, log) if everything and up is None and not heard.failure else None
+        once_more = everything and up is None and "start" in heard.phases
+        again = alone(command, group, START_SECONDS, log) if once_more else None
         peak, met = group.peak(), group.met()
     rates.append(disk_rate(weights))
     firsts = [_first(heard), _first(again)] if up is None else [*(each.first for each in up), None, None][:2]
