@@ -60,6 +60,9 @@ class Exchange(Generic[Asked, Told]):
 
     async def end(self, request: Asked) -> None:
         """Tells that no more messages are wanted of the call whose number the request has."""
+        if self._stream is None or self._stream.done():
+            # The call has ended with it.
+            return
         with contextlib.suppress(ZipMoEError):
             await self._write(request)
 
