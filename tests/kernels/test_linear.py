@@ -46,16 +46,27 @@ def test_bits_depend_neither_on_threads_nor_on_other_rows(size: tuple[int, int, 
 
 
 def test_rounds_as_torch_does() -> None:
-    """Through a one-by-one matrix: ties, overflow to infinity, NaN, signed zero, subnormals."""
-    x = np.array([[0x3F81], [0x7F7F], [0x7FC0], [0xFF80], [0x8000], [0x0001], [0x0080]], np.uint16)
+    """Through a one-by-one matrix: ties, overflow to infinity, NaN, signed zero."""
+    x = np.array([[0x3F81], [0x7F7F], [0x7FC0], [0xFF80], [0x8000], [0x0100]], np.uint16)
     for factor in (0x3F80, 0x3F81, 0x3FC0, 0x4000, 0x3F00, 0x7F80, 0x8000):
-        weight = np.array([[factor]], np.uint16)
-        ours = torch.from_numpy(linear(x, weight)).view(torch.bfloat16)
-        theirs = (
-            torch.from_numpy(x).view(torch.bfloat16).float() * torch.from_numpy(weight).view(torch.bfloat16).float()
-        )
         # Which NaN is not said: torch's own paths differ.
-        torch.testing.assert_close(ours, theirs.bfloat16(), rtol=0, atol=0, equal_nan=True)
+        torch.testing.assert_close(*products(x, factor), rtol=0, atol=0, equal_nan=True)
+
+
+def test_subnormal_numbers_count_or_are_zero() -> None:
+    """Zero where the processor multiplies BF16 itself."""
+    x = np.array([[0x0001], [0x8041], [0x007F], [0x0080]], np.uint16)
+    for factor in (0x3F80, 0x3F81, 0x3F00, 0x8040, 0x4000):
+        ours, theirs = products(x, factor)
+        assert ((ours == theirs) | (ours == 0)).all()
+        assert (theirs.float().abs() < 2.0**-124).all()
+
+
+def products(x: np.ndarray, factor: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ours and torch's of FP32, rounded."""
+    weight = np.array([[factor]], np.uint16)
+    exact = torch.from_numpy(x).view(torch.bfloat16).float() * torch.from_numpy(weight).view(torch.bfloat16).float()
+    return torch.from_numpy(linear(x, weight)).view(torch.bfloat16), exact.bfloat16()
 
 
 def test_takes_bfloat16_tensors_and_read_only_weights() -> None:

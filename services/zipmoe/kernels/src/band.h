@@ -4,7 +4,7 @@
 #include <array>
 #include <vector>
 
-#include "dots.h"
+#include "operand.h"
 #include "sums.h"
 
 namespace zipmoe {
@@ -15,12 +15,14 @@ constexpr size_t kBand = 4;
 // A few rows of weights, in some form:
 //
 //     soon                          where the rows lie that come after these
-//     load(row, k, group)           the words of columns k, ..., k + 31
-//     last(row, k, count, group)    the words of the last columns, fewer than 32, and zeros behind them
+//     load(row, k, group)           the words of a group of columns from k on
+//     last(row, k, count, group)    the words of the last columns, fewer than a group, and zeros behind them
 
 // The dots of a band with few tokens. Words are in registers, and nowhere else.
 template <typename Level, size_t kTokens, typename Source>
-ZIPMOE_INLINE void band_of_few(const Source& source, size_t columns, const float* x, float* out, size_t stride) {
+ZIPMOE_INLINE void band_of_few(const Source& source, size_t columns, const typename Level::Activation* x, float* out,
+                               size_t stride) {
+    constexpr size_t kGroup = Level::kGroup, kStep = std::max(kGroup, kLineOfBytes);
     const size_t width = whole_groups(columns);
     Sums<Level, kBand, kTokens> sums = {};
     typename Level::Group group;
@@ -31,12 +33,11 @@ ZIPMOE_INLINE void band_of_few(const Source& source, size_t columns, const float
         });
     };
     size_t k = 0;
-    for (; k + 2 * kGroup <= columns; k += 2 * kGroup) {
-        repeat<kBand>([&](auto r) ZIPMOE_INLINED { source.soon.ask(kBand * k + r * 2 * kGroup); });
-        step(k);
-        step(k + kGroup);
+    for (; k + kStep <= columns; k += kStep) {
+        repeat<kBand>([&](auto i) ZIPMOE_INLINED { source.soon.template ask<Level>(kBand * k + i * kStep); });
+        repeat<kStep / kGroup>([&](auto i) ZIPMOE_INLINED { step(k + i * kGroup); });
     }
-    if (k + kGroup <= columns) step(k), k += kGroup;
+    for (; k + kGroup <= columns; k += kGroup) step(k);
     if (k < columns) {
         repeat<kBand>([&](auto r) ZIPMOE_INLINED {
             source.last(r, k, columns - k, group);
@@ -45,9 +46,7 @@ ZIPMOE_INLINE void band_of_few(const Source& source, size_t columns, const float
     }
     repeat<kBand>([&](auto r) ZIPMOE_INLINED {
         repeat<kTokens>([&](auto t) ZIPMOE_INLINED {
-            float kept[Level::kLanes];
-            std::memcpy(kept, &sums[r][t], sizeof kept);
-            out[t * stride + r] = total<Level>(kept);
+            out[t * stride + r] = total<Level::kLanes>(sums[r][t]);
         });
     });
 }
@@ -59,8 +58,9 @@ constexpr size_t kDepth = 2048;
 template <size_t kTokens, bool kAsks>
 struct AddColumns {
     template <typename Level>
-    ZIPMOE_INLINE static void run(const uint16_t* words, size_t count, const float* x, size_t width, float* sums,
-                                  size_t tokens, const Soon& soon) {
+    ZIPMOE_INLINE static void run(const uint16_t* words, size_t count, const typename Level::Activation* x, size_t width,
+                                  float* sums, size_t tokens, const Soon& soon) {
+        constexpr size_t kAsked = std::max<size_t>(1, kBand * Level::kWords / kLineOfBytes);
         Sums<Level, kBand, kTokens> held;
         const auto each_sum = [&](auto&& act) ZIPMOE_INLINED {
             repeat<kBand>([&](auto r) ZIPMOE_INLINED {
@@ -70,7 +70,7 @@ struct AddColumns {
         each_sum([](auto& sum, float* kept) ZIPMOE_INLINED { std::memcpy(&sum, kept, sizeof sum); });
         for (size_t k = 0; k < count; k += Level::kWords) {
             typename Level::Words each[kBand];
-            if constexpr (kAsks) soon.ask(kBand * k);
+            if constexpr (kAsks) repeat<kAsked>([&](auto i) ZIPMOE_INLINED { soon.template ask<Level>(kBand * k + i * kLineOfBytes); });
             repeat<kBand>([&](auto r) ZIPMOE_INLINED { std::memcpy(&each[r], words + r * count + k, sizeof each[r]); });
             add<Level, kBand, kTokens>(held, each, x + k, width);
         }
@@ -78,22 +78,22 @@ struct AddColumns {
     }
 };
 
-// All tokens, as many at once as there are registers for their sums. One alone would wait for each addition, so it takes
-// another with it.
+// All tokens, as many at once as there are registers for their sums, and evenly: few would wait for each addition.
 template <typename Level>
-ZIPMOE_INLINE void add_columns(const uint16_t* words, size_t count, const float* x, size_t width, float* sums,
-                               size_t tokens, const Soon& soon) {
-    using Build = void (*)(const uint16_t*, size_t, const float*, size_t, float*, size_t, const Soon&);
+ZIPMOE_INLINE void add_columns(const uint16_t* words, size_t count, const typename Level::Activation* x, size_t width,
+                               float* sums, size_t tokens, const Soon& soon) {
+    using Activation = typename Level::Activation;
+    using Build = void (*)(const uint16_t*, size_t, const Activation*, size_t, float*, size_t, const Soon&);
     constexpr size_t kMost = Level::kSums / kBand;
     constexpr auto builds = []<bool kAsks, size_t... less>(std::bool_constant<kAsks>, std::index_sequence<less...>) {
-        return std::array<Build, kMost>{Builds<AddColumns<less + 1, kAsks>, const uint16_t*, size_t, const float*, size_t,
-                                               float*, size_t, const Soon&>::template at<Level>()...};
+        return std::array<Build, kMost>{Builds<AddColumns<less + 1, kAsks>, const uint16_t*, size_t, const Activation*,
+                                               size_t, float*, size_t, const Soon&>::template at<Level>()...};
     };
     static constexpr auto asking = builds(std::true_type{}, std::make_index_sequence<kMost>{});
     static constexpr auto adding = builds(std::false_type{}, std::make_index_sequence<kMost>{});
     for (size_t t = 0, now = 0; t < tokens; t += now) {
-        const size_t left = tokens - t;
-        now = left == kMost + 1 ? kMost - 1 : std::min(kMost, left);
+        const size_t left = tokens - t, turns = (left + kMost - 1) / kMost;
+        now = (left + turns - 1) / turns;
         const Build build = t ? adding[now - 1] : asking[now - 1];
         build(words, count, x + t * width, width, sums + t * Level::kLanes, tokens, soon);
     }
@@ -101,14 +101,15 @@ ZIPMOE_INLINE void add_columns(const uint16_t* words, size_t count, const float*
 
 // The dots of up to kBand rows with many tokens: weights become words once for all of them.
 template <typename Level, typename Source>
-ZIPMOE_INLINE void band_of_many(const Source& source, size_t rows, size_t columns, const float* x, size_t tokens,
-                                float* out, size_t stride) {
+ZIPMOE_INLINE void band_of_many(const Source& source, size_t rows, size_t columns, const typename Level::Activation* x,
+                                size_t tokens, float* out, size_t stride) {
+    constexpr size_t kGroup = Level::kGroup;
     thread_local std::vector<float> sums;
     alignas(64) uint16_t words[kBand * kDepth];
-    const size_t width = whole_groups(columns);
+    const size_t width = whole_groups(columns), filled = (columns + kGroup - 1) / kGroup * kGroup;
     sums.assign(kBand * tokens * Level::kLanes, 0.0f);
-    for (size_t first = 0; first < width; first += kDepth) {
-        const size_t count = std::min(kDepth, width - first), end = std::min(first + count, columns);
+    for (size_t first = 0; first < filled; first += kDepth) {
+        const size_t count = std::min(kDepth, filled - first), end = std::min(first + count, columns);
         for (size_t r = 0; r < rows; ++r) {
             uint16_t* to = words + r * count;
             typename Level::Group group;
@@ -130,22 +131,24 @@ ZIPMOE_INLINE void band_of_many(const Source& source, size_t rows, size_t column
         }
         add_columns<Level>(words, count, x + first, width, sums.data(), tokens, source.soon.from(kBand * first));
     }
-    for (size_t r = 0; r < rows; ++r)
-        for (size_t t = 0; t < tokens; ++t)
-            out[t * stride + r] = total<Level>(&sums[(r * tokens + t) * Level::kLanes]);
+    for (size_t r = 0; r < rows; ++r) {
+        for (size_t t = 0; t < tokens; ++t) {
+            typename Level::Floats sum;
+            std::memcpy(&sum, &sums[(r * tokens + t) * Level::kLanes], sizeof sum);
+            out[t * stride + r] = total<Level::kLanes>(sum);
+        }
+    }
 }
 
 // The dots of up to kBand rows, as `dots` has them.
 template <typename Level, typename Source>
-ZIPMOE_INLINE void band(const Source& source, size_t rows, size_t columns, const float* x, size_t tokens, float* out,
-                        size_t stride) {
-    if (rows == kBand && tokens == 1) {
-        band_of_few<Level, 1>(source, columns, x, out, stride);
-    } else if (rows == kBand && tokens == 2) {
-        band_of_few<Level, 2>(source, columns, x, out, stride);
-    } else {
-        band_of_many<Level>(source, rows, columns, x, tokens, out, stride);
-    }
+ZIPMOE_INLINE void band(const Source& source, size_t rows, size_t columns, const void* activations, size_t tokens,
+                        float* out, size_t stride) {
+    const auto* const x = static_cast<const typename Level::Activation*>(activations);
+    if (rows < kBand || tokens > Level::kFew) return band_of_many<Level>(source, rows, columns, x, tokens, out, stride);
+    repeat<Level::kFew>([&](auto less) ZIPMOE_INLINED {
+        if (tokens == less + 1) band_of_few<Level, less + 1>(source, columns, x, out, stride);
+    });
 }
 
 }  // namespace zipmoe

@@ -1,7 +1,5 @@
 #include "dots.h"
 
-#include <array>
-
 #include "band.h"
 
 namespace zipmoe {
@@ -23,7 +21,7 @@ struct Words {
         Level::load(weight + r * columns + k, group);
     }
     ZIPMOE_INLINE void last(size_t r, size_t k, size_t count, typename Level::Group& group) const {
-        uint16_t words[kGroup] = {};
+        uint16_t words[Level::kGroup] = {};
         std::memcpy(words, weight + r * columns + k, 2 * count);
         Level::load(words, group);
     }
@@ -31,7 +29,7 @@ struct Words {
 
 struct Dots {
     template <typename Level>
-    ZIPMOE_INLINE static void run(const uint16_t* weight, size_t rows, size_t columns, const float* x, size_t tokens,
+    ZIPMOE_INLINE static void run(const uint16_t* weight, size_t rows, size_t columns, const void* x, size_t tokens,
                                   float* out, size_t stride) {
         for (size_t r = 0; r < rows; r += kBand)
             band<Level>(Words<Level>(weight + r * columns, columns), std::min(kBand, rows - r), columns, x, tokens,
@@ -39,28 +37,9 @@ struct Dots {
     }
 };
 
-struct Lanes {
-    template <typename Level>
-    ZIPMOE_INLINE static void run(uint8_t* places) {
-        for (size_t k = 0; k < kGroup; ++k) {
-            const size_t word = Level::word_of(k), in = word % Level::kWords;
-            places[k] = static_cast<uint8_t>(word - in + in % 2 * Level::kLanes + in / 2);
-        }
-    }
-};
-
 }  // namespace
 
-const uint8_t* lanes() {
-    static const auto table = [] {
-        std::array<uint8_t, kGroup> places;
-        fastest<Lanes>(static_cast<void (*)(uint8_t*)>(nullptr))(places.data());
-        return places;
-    }();
-    return table.data();
-}
-
-void dots(const uint16_t* weight, size_t rows, size_t columns, const float* x, size_t tokens, float* out,
+void dots(const uint16_t* weight, size_t rows, size_t columns, const void* x, size_t tokens, float* out,
           size_t stride) {
     static const auto best = fastest<Dots>(dots);
     best(weight, rows, columns, x, tokens, out, stride);

@@ -18,7 +18,7 @@ struct Planes {
         Level::join(sign_mantissa + r * columns + k, exponents + r * columns + k, group);
     }
     ZIPMOE_INLINE void last(size_t r, size_t k, size_t count, typename Level::Group& group) const {
-        uint8_t s[kGroup] = {}, e[kGroup] = {};
+        uint8_t s[Level::kGroup] = {}, e[Level::kGroup] = {};
         std::memcpy(s, sign_mantissa + r * columns + k, count);
         std::memcpy(e, exponents + r * columns + k, count);
         Level::join(s, e, group);
@@ -27,7 +27,7 @@ struct Planes {
 
 struct DotsPacked {
     template <typename Level>
-    ZIPMOE_INLINE static void run(const Run& run, size_t first, size_t rows, size_t columns, const float* x,
+    ZIPMOE_INLINE static void run(const Run& run, size_t first, size_t rows, size_t columns, const void* x,
                                   size_t tokens, float* out, size_t stride) {
         Reader reader(run, first);
         for (size_t r = 0; r < rows; r += kBand) {
@@ -43,7 +43,7 @@ struct DotsPacked {
 
 }  // namespace
 
-void dots_packed(const Run& run, size_t first, size_t rows, size_t columns, const float* x, size_t tokens, float* out,
+void dots_packed(const Run& run, size_t first, size_t rows, size_t columns, const void* x, size_t tokens, float* out,
                  size_t stride) {
     static const auto best = fastest<DotsPacked>(dots_packed);
     best(run, first, rows, columns, x, tokens, out, stride);

@@ -10,16 +10,17 @@ namespace zipmoe {
 
 template <typename Level>
 ZIPMOE_INLINE void expand_block(Form4, const uint8_t* codes, const typename Level::Exponents& of, uint8_t* out) {
-    using Bytes = typename Level::Bytes;
-    using Words = typename Level::Words;
-    repeat<Form4::kBytes / Level::kWidth>([&](auto i) ZIPMOE_INLINED {
+    constexpr size_t kWidth = std::min(Level::kWidth, Form4::kBytes);
+    using Bytes = typename Registers<kWidth>::Bytes;
+    using Words = typename Registers<kWidth>::Words;
+    repeat<Form4::kBytes / kWidth>([&](auto i) ZIPMOE_INLINED {
         Words packed;
-        std::memcpy(&packed, codes + i * Level::kWidth, sizeof packed);
+        std::memcpy(&packed, codes + i * kWidth, sizeof packed);
         Bytes low, high;
         of.codes((Bytes)(packed & 0x0F0F), low);
         of.codes((Bytes)((packed >> 4) & 0x0F0F), high);
-        std::memcpy(out + i * Level::kWidth, &low, sizeof low);
-        std::memcpy(out + Form4::kBytes + i * Level::kWidth, &high, sizeof high);
+        std::memcpy(out + i * kWidth, &low, sizeof low);
+        std::memcpy(out + Form4::kBytes + i * kWidth, &high, sizeof high);
     });
 }
 

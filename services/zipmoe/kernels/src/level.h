@@ -8,10 +8,9 @@
 
 namespace zipmoe {
 
-// A level is a kind of processor: how wide its registers are, how many sums they hold at once, and how a group of 32
-// weights comes into them, as words or packed. Weights are always taken a group at a time; a level may have their words
-// in an order of its own, and says where each column goes.
-constexpr size_t kGroup = 32;
+// A level is a kind of processor: how wide its registers are, how many sums they hold at once, and how a group of weights
+// comes into them, as words or packed. Weights are always taken a group at a time; a level may have their words in an order
+// of its own, and says where each column goes.
 
 // An exponent turned right by one bit lies as the bytes of a BF16 word want it, but for one bit: with its low seven
 // bits it is the high byte, and its top one is that of the low byte. So is a sign-mantissa the low byte, and its top bit
@@ -32,8 +31,15 @@ struct Registers {
     static constexpr size_t kWidth = kBytes;
     static constexpr size_t kWords = kBytes / 2;
     static constexpr size_t kLanes = kBytes / 4;
+    static constexpr size_t kGroup = 32;
     static constexpr size_t kCount = kGroup / kWords;  // registers of a group
     using Group = Words[kCount];
+    // Weights are widened to FP32, and multiplied with such.
+    using Activation = float;
+    static constexpr bool kTakesWords = false;
+    ZIPMOE_INLINE static void ask(const uint8_t* line) { __builtin_prefetch(line, 0, 2); }
+    // Tokens for which words need not be made before, as they are used in the registers where they are made.
+    static constexpr size_t kFew = 2;
 
     ZIPMOE_INLINE static void join(const uint8_t* sign_mantissa, const uint8_t* turned, Bytes& low, Bytes& high) {
         std::memcpy(&low, sign_mantissa, sizeof low);
@@ -139,12 +145,66 @@ struct Wide : Registers<32> {
 
 using Avx2 = Wide<12>;
 using Avx512 = Wide<16>;
+
+// Processors that multiply BF16: a lane takes the products of two neighbouring words to its sum, in FP32. Subnormal
+// numbers are zero to them, as they are to every library that uses this instruction.
+struct Bf16 : Registers<64> {
+    using Activation = uint16_t;
+    static constexpr bool kTakesWords = true;
+    static constexpr size_t kSums = 24, kFew = 6;
+    static constexpr size_t kGroup = 64, kCount = 2;
+    using Group = Words[kCount];
+    // Past the second cache: half as wide, activations leave room for it in the nearest.
+    ZIPMOE_INLINE static void ask(const uint8_t* line) { __builtin_prefetch(line, 0, 0); }
+    typedef uint64_t Quads __attribute__((vector_size(kWidth)));
+
+    // As interleaving within 128 bits has them.
+    static constexpr size_t word_of(size_t k) { return k % 8 + k / 16 * 8 + k / 8 % 2 * 32; }
+
+    ZIPMOE_INLINE static void load(const uint16_t* words, Group& group) {
+        Quads first, second;
+        std::memcpy(&first, words, sizeof first);
+        std::memcpy(&second, words + kWords, sizeof second);
+        group[0] = (Words)__builtin_shufflevector(first, second, 0, 1, 4, 5, 8, 9, 12, 13);
+        group[1] = (Words)__builtin_shufflevector(first, second, 2, 3, 6, 7, 10, 11, 14, 15);
+    }
+    ZIPMOE_INLINE static void store(const Group& group, uint16_t* words) {
+        const auto one = (Quads)group[0], other = (Quads)group[1];
+        const Quads first = __builtin_shufflevector(one, other, 0, 1, 8, 9, 2, 3, 10, 11);
+        const Quads second = __builtin_shufflevector(one, other, 4, 5, 12, 13, 6, 7, 14, 15);
+        std::memcpy(words, &first, sizeof first);
+        std::memcpy(words + kWords, &second, sizeof second);
+    }
+    ZIPMOE_INLINE static void join(const uint8_t* sign_mantissa, const uint8_t* turned, Group& group) {
+        Bytes a, b;
+        Registers::join(sign_mantissa, turned, a, b);
+        asm("vpunpcklbw %2, %1, %0" : "=v"(group[0]) : "v"(a), "v"(b));
+        asm("vpunpckhbw %2, %1, %0" : "=v"(group[1]) : "v"(a), "v"(b));
+    }
+    ZIPMOE_INLINE static void multiply(Floats& sum, const Words& weights, const Words& x) {
+        asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(weights), "vm"(x));
+    }
+
+    struct Exponents {
+        Bytes table;
+        ZIPMOE_INLINE explicit Exponents(uint8_t base) {
+            for (unsigned i = 0; i < kWidth; ++i) table[i] = turned(static_cast<uint8_t>(base + i % 16));
+        }
+        template <typename Some>
+        ZIPMOE_INLINE void codes(const Some& codes, Some& found) const {
+            Some same;
+            std::memcpy(&same, &table, sizeof same);
+            asm("vpshufb %1, %2, %0" : "=v"(found) : "v"(codes), "v"(same));
+        }
+    };
+};
 #endif
 
 // Act::run<Level>, built for each level; never as a part of its caller, so that it has the registers for itself.
 template <typename Act, typename... Arguments>
 struct Builds {
 #if ZIPMOE_LEVELS
+    ZIPMOE_BF16 ZIPMOE_ALONE static void bf16(Arguments... arguments) { Act::template run<Bf16>(arguments...); }
     ZIPMOE_AVX512 ZIPMOE_ALONE static void avx512(Arguments... arguments) { Act::template run<Avx512>(arguments...); }
     ZIPMOE_AVX2 ZIPMOE_ALONE static void avx2(Arguments... arguments) { Act::template run<Avx2>(arguments...); }
 #endif
@@ -153,6 +213,7 @@ struct Builds {
     template <typename Level>
     static constexpr auto at() {
 #if ZIPMOE_LEVELS
+        if constexpr (std::is_same_v<Level, Bf16>) return bf16;
         if constexpr (std::is_same_v<Level, Avx512>) return avx512;
         if constexpr (std::is_same_v<Level, Avx2>) return avx2;
 #endif
@@ -165,6 +226,7 @@ template <typename Act, typename... Arguments>
 auto fastest(void (*)(Arguments...)) {
     using Build = Builds<Act, Arguments...>;
 #if ZIPMOE_LEVELS
+    if (__builtin_cpu_supports("x86-64-v4") && __builtin_cpu_supports("avx512bf16")) return Build::bf16;
     if (__builtin_cpu_supports("x86-64-v4")) return Build::avx512;
     if (__builtin_cpu_supports("x86-64-v3")) return Build::avx2;
 #endif

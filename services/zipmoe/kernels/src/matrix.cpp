@@ -7,6 +7,7 @@
 #include "bf16.h"
 #include "dots.h"
 #include "dots_packed.h"
+#include "operand.h"
 #include "thread_pool.h"
 
 namespace zipmoe {
@@ -18,20 +19,10 @@ constexpr size_t kTile = 64;
 // Rows that one thread takes at least: few, so that none waits long for the last.
 constexpr size_t kShare = 16;
 
-using Activations = std::vector<float>;
-
-// Where column k lies in its row of activations.
-size_t place(const uint8_t* lanes, size_t k) { return k / 32 * 32 + lanes[k % 32]; }
-
-Activations activations(size_t tokens, size_t columns) { return Activations(tokens * whole_groups(columns)); }
-
-Activations widened(Matrix x) {
-    Activations wide = activations(x.rows, x.columns);
-    const uint8_t* const order = lanes();
-    for (size_t t = 0; t < x.rows; ++t)
-        for (size_t k = 0; k < x.columns; ++k)
-            wide[t * whole_groups(x.columns) + place(order, k)] = widen(x.words[t * x.columns + k]);
-    return wide;
+Operand operand(Matrix x) {
+    Operand made(x.rows, x.columns);
+    for (size_t t = 0; t < x.rows; ++t) made.put(t, 0, x.words + t * x.columns, x.columns);
+    return made;
 }
 
 // Call act(part, first row, number of rows <= kTile) for all rows of parts that have so many, on up to `threads` threads.
@@ -54,24 +45,23 @@ void for_tiles(const std::vector<size_t>& rows, size_t threads, Act&& act) {
 // Tokens that a tile is multiplied with at a time: their activations stay in the second cache.
 constexpr size_t kBatch = 48;
 
-void dots_of(const Matrix& weight, size_t row, size_t rows, const float* x, size_t tokens, float* sums) {
+void dots_of(const Matrix& weight, size_t row, size_t rows, const void* x, size_t tokens, float* sums) {
     dots(weight.words + row * weight.columns, rows, weight.columns, x, tokens, sums, kTile);
 }
 
-void dots_of(const PackedMatrix& weight, size_t row, size_t rows, const float* x, size_t tokens, float* sums) {
+void dots_of(const PackedMatrix& weight, size_t row, size_t rows, const void* x, size_t tokens, float* sums) {
     dots_packed(weight.run, weight.first + row * weight.columns, rows, weight.columns, x, tokens, sums, kTile);
 }
 
 // The dots of `rows` rows of a weight from `row` on, kTile apart.
 template <typename Weight>
-void tile(const Weight& weight, size_t row, size_t rows, const Activations& x, size_t tokens, float* sums) {
+void tile(const Weight& weight, size_t row, size_t rows, const Operand& x, size_t tokens, float* sums) {
     for (size_t t = 0; t < tokens; t += kBatch)
-        dots_of(weight, row, rows, x.data() + t * whole_groups(weight.columns), std::min(kBatch, tokens - t),
-                sums + t * kTile);
+        dots_of(weight, row, rows, x.from(t), std::min(kBatch, tokens - t), sums + t * kTile);
 }
 
 template <typename Weight>
-void multiply_tile(const Activations& x, size_t tokens, const Weight& weight, size_t row, size_t rows, uint16_t* out) {
+void multiply_tile(const Operand& x, size_t tokens, const Weight& weight, size_t row, size_t rows, uint16_t* out) {
     thread_local std::vector<float> sums;
     sums.resize(tokens * kTile);
     tile(weight, row, rows, x, tokens, sums.data());
@@ -81,20 +71,19 @@ void multiply_tile(const Activations& x, size_t tokens, const Weight& weight, si
 
 template <typename Weight>
 void multiply(Matrix x, const Weight& weight, uint16_t* out, size_t threads) {
-    const Activations wide = widened(x);
+    const Operand taken = operand(x);
     for_tiles({weight.rows}, threads, [&](size_t, size_t row, size_t rows) {
-        multiply_tile(wide, x.rows, weight, row, rows, out);
+        multiply_tile(taken, x.rows, weight, row, rows, out);
     });
 }
 
 float silu(float x) { return x / (1.0f + std::exp(-x)); }
 
 template <typename Weight>
-void gate_tile(const Activations& x, size_t tokens, const Expert<Weight>& expert, size_t row, size_t rows,
-               Activations& gated) {
+void gate_tile(const Operand& x, size_t tokens, const Expert<Weight>& expert, size_t row, size_t rows, Operand& gated) {
     thread_local std::vector<float> gates, ups;
     const size_t inner = expert.down.columns;
-    const uint8_t* const order = lanes();
+    uint16_t words[kTile];
     gates.resize(tokens * kTile);
     ups.resize(tokens * kTile);
     tile(expert.gate_up, row, rows, x, tokens, gates.data());
@@ -102,24 +91,25 @@ void gate_tile(const Activations& x, size_t tokens, const Expert<Weight>& expert
     for (size_t t = 0; t < tokens; ++t) {
         for (size_t r = 0; r < rows; ++r) {
             const float act = rounded(silu(rounded(gates[t * kTile + r])));
-            gated[t * whole_groups(inner) + place(order, row + r)] = rounded(act * rounded(ups[t * kTile + r]));
+            words[r] = narrow(act * rounded(ups[t * kTile + r]));
         }
+        gated.put(t, row, words, rows);
     }
 }
 
 template <typename Weight>
 void feed_forward_all(const std::vector<Expert<Weight>>& experts, size_t threads) {
     if (experts.empty()) return;
-    std::vector<Activations> wide, gated;
+    std::vector<Operand> taken, gated;
     std::vector<size_t> inner, hidden;
     for (const auto& expert : experts) {
-        wide.push_back(widened(expert.x));
-        gated.push_back(activations(expert.x.rows, expert.down.columns));
+        taken.push_back(operand(expert.x));
+        gated.emplace_back(expert.x.rows, expert.down.columns);
         inner.push_back(expert.down.columns);
         hidden.push_back(expert.down.rows);
     }
     for_tiles(inner, threads, [&](size_t e, size_t row, size_t rows) {
-        gate_tile(wide[e], experts[e].x.rows, experts[e], row, rows, gated[e]);
+        gate_tile(taken[e], experts[e].x.rows, experts[e], row, rows, gated[e]);
     });
     for_tiles(hidden, threads, [&](size_t e, size_t row, size_t rows) {
         multiply_tile(gated[e], experts[e].x.rows, experts[e].down, row, rows, experts[e].out);

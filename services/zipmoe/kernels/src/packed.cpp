@@ -178,7 +178,7 @@ struct UnpackWords {
             const size_t count = std::min(kPage, n - done);
             const uint8_t* const exponents = reader.next<Level>(count);
             size_t i = 0;
-            for (; i + kGroup <= count; i += kGroup) {
+            for (; i + Level::kGroup <= count; i += Level::kGroup) {
                 typename Level::Group group;
                 Level::join(sign_mantissa + i, exponents + i, group);
                 Level::store(group, words + i);

@@ -13,6 +13,7 @@ static_assert(std::endian::native == std::endian::little, "BF16 words are read a
 #define ZIPMOE_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 // For functions whose shape depends on the number of registers, so that they are written once a level, not cloned.
 #define ZIPMOE_LEVELS 1
+#define ZIPMOE_BF16 __attribute__((target("arch=x86-64-v4,avx512bf16")))
 #define ZIPMOE_AVX512 __attribute__((target("arch=x86-64-v4")))
 #define ZIPMOE_AVX2 __attribute__((target("arch=x86-64-v3")))
 #else

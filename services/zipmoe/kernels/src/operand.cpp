@@ -1,0 +1,52 @@
+#include "operand.h"
+
+#include "bf16.h"
+#include "level.h"
+
+namespace zipmoe {
+namespace {
+
+struct Bytes {
+    template <typename Level>
+    ZIPMOE_INLINE static void run(size_t& bytes) {
+        bytes = sizeof(typename Level::Activation);
+    }
+};
+
+// Where words become FP32, a register of them is one of 32-bit numbers, each two weights: the low halves are the even
+// ones, the high halves the odd ones, and neither needs a shuffle. So for each register the even ones come first.
+struct Put {
+    template <typename Level>
+    ZIPMOE_INLINE static void run(void* row, size_t first, const uint16_t* words, size_t count) {
+        auto* const numbers = static_cast<typename Level::Activation*>(row);
+        for (size_t i = 0; i < count; ++i) {
+            const size_t k = first + i, word = Level::word_of(k % Level::kGroup), in = word % Level::kWords;
+            auto* const group = numbers + k / Level::kGroup * Level::kGroup;
+            if constexpr (Level::kTakesWords) {
+                group[word] = words[i];
+            } else {
+                group[word - in + in % 2 * Level::kLanes + in / 2] = widen(words[i]);
+            }
+        }
+    }
+};
+
+size_t bytes_of_a_number() {
+    static const auto best = fastest<Bytes>(static_cast<void (*)(size_t&)>(nullptr));
+    size_t bytes = 0;
+    best(bytes);
+    return bytes;
+}
+
+}  // namespace
+
+Operand::Operand(size_t tokens, size_t columns)
+    : stride_(whole_groups(columns) * bytes_of_a_number() / sizeof(Line)), lines_(tokens * stride_) {}
+
+void Operand::put(size_t token, size_t first, const uint16_t* words, size_t count) {
+    static const auto best =
+        fastest<Put>(static_cast<void (*)(void*, size_t, const uint16_t*, size_t)>(nullptr));
+    best(lines_.data() + token * stride_, first, words, count);
+}
+
+}  // namespace zipmoe
