@@ -9,7 +9,7 @@ from typing import Final, Self
 from zipmoe.errors import ZipMoEError
 
 # What they come to have beside their code while they serve: buffers of messages, of reading and decoding, activations.
-WORKING: Final = 48 << 20
+WORKING: Final = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from zipmoe.errors import InvalidRequest
 from zipmoe.inference.chat import load_chat
 from zipmoe.inference.engine import Engine
 from zipmoe.inference.experts import Experts
+from zipmoe.inference.heap import keep_little
 from zipmoe.inference.model.decoder import Decoder
 from zipmoe.inference.model.families import decoder
 from zipmoe.inference.model.kv_cache import pages_for
@@ -168,6 +169,7 @@ def recorded(path: Path | None, pack: Pack, model: Decoder) -> Record | None:
 
 
 def main() -> None:
+    keep_little()
     run("inference", serve(InferenceConfig.from_arguments()))
 
 

@@ -3,7 +3,6 @@ handing it over takes a few microseconds, an array one or two."""
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
 
 import numpy as np
 import torch
@@ -23,11 +22,6 @@ from zipmoe.kernels import Packed
 Words = NDArray[np.uint16]
 Matrix = Words | Packed
 
-# Rows up to which our kernels beat torch's where the processor multiplies BF16 itself: they stream the weights once
-# whatever the rows, torch wants them unpacked. Where it does not, they are four to five times as fast at any number.
-MOST_KERNEL_ROWS: Final = 16
-_ANY: Final = 1 << 30
-
 
 class Fast:
     name = "fast"
@@ -36,7 +30,6 @@ class Fast:
     def __init__(self, threads: int) -> None:
         self._threads = threads
         self._torch = Reference(threads)
-        self._most_rows = MOST_KERNEL_ROWS if torch.ops.mkldnn._is_mkldnn_bf16_supported() else _ANY
 
     def prepare(self, dense: DenseWeights) -> DenseWeights:
         plain = {name: words(weight) for name, weight in dense.matrices.items() if isinstance(weight, Tensor)}
@@ -56,11 +49,8 @@ class Fast:
         return weight[tokens]
 
     def linear(self, x: Words, weight: Matrix, bias: Words | None = None) -> Words:
-        if len(x) > self._most_rows:
-            out = words(self._torch.linear(tensor(x), weight if isinstance(weight, Packed) else tensor(weight)))
-        else:
-            out = np.empty((len(x), weight.rows if isinstance(weight, Packed) else len(weight)), np.uint16)
-            kernels.linear(x, weight, out, self._threads)
+        out = np.empty((len(x), weight.rows if isinstance(weight, Packed) else len(weight)), np.uint16)
+        kernels.linear(x, weight, out, self._threads)
         if bias is not None:
             tensor(out).add_(tensor(bias))
         return out
@@ -191,9 +181,7 @@ class Fast:
         outs = [np.empty_like(x) for x, _ in work]
         packed = []
         for (x, weights), out in zip(work, outs, strict=True):
-            if len(x) > self._most_rows:
-                out[:] = words(self._torch.expert(tensor(x), weights))
-            elif isinstance(weights, PackedExpert):
+            if isinstance(weights, PackedExpert):
                 packed.append((x, weights.gate_up, weights.down, out))
             else:
                 kernels.expert(x, weights.gate_up, weights.down, out, self._threads)

@@ -54,20 +54,21 @@ ZIPMOE_INLINE void band_of_few(const Source& source, size_t columns, const typen
 // Columns of a band whose words are made, and multiplied with all tokens, at a time: they stay in the nearest cache.
 constexpr size_t kDepth = 2048;
 
-// Add `count` columns of a band, whose rows of words are so many apart, to the sums of a few of `tokens` tokens.
+// Add `count` columns of a band, whose rows of words are so many apart, to the sums of a few of `tokens` tokens, which are
+// zero until now if these columns are the first.
 template <size_t kTokens, bool kAsks>
 struct AddColumns {
     template <typename Level>
     ZIPMOE_INLINE static void run(const uint16_t* words, size_t count, const typename Level::Activation* x, size_t width,
-                                  float* sums, size_t tokens, const Soon& soon) {
+                                  float* sums, size_t tokens, bool first, const Soon& soon) {
         constexpr size_t kAsked = std::max<size_t>(1, kBand * Level::kWords / kLineOfBytes);
-        Sums<Level, kBand, kTokens> held;
+        Sums<Level, kBand, kTokens> held = {};
         const auto each_sum = [&](auto&& act) ZIPMOE_INLINED {
             repeat<kBand>([&](auto r) ZIPMOE_INLINED {
                 repeat<kTokens>([&](auto t) ZIPMOE_INLINED { act(held[r][t], sums + (r * tokens + t) * Level::kLanes); });
             });
         };
-        each_sum([](auto& sum, float* kept) ZIPMOE_INLINED { std::memcpy(&sum, kept, sizeof sum); });
+        if (!first) each_sum([](auto& sum, float* kept) ZIPMOE_INLINED { std::memcpy(&sum, kept, sizeof sum); });
         for (size_t k = 0; k < count; k += Level::kWords) {
             typename Level::Words each[kBand];
             if constexpr (kAsks) repeat<kAsked>([&](auto i) ZIPMOE_INLINED { soon.template ask<Level>(kBand * k + i * kLineOfBytes); });
@@ -81,13 +82,13 @@ struct AddColumns {
 // All tokens, as many at once as there are registers for their sums, and evenly: few would wait for each addition.
 template <typename Level>
 ZIPMOE_INLINE void add_columns(const uint16_t* words, size_t count, const typename Level::Activation* x, size_t width,
-                               float* sums, size_t tokens, const Soon& soon) {
+                               float* sums, size_t tokens, bool first, const Soon& soon) {
     using Activation = typename Level::Activation;
-    using Build = void (*)(const uint16_t*, size_t, const Activation*, size_t, float*, size_t, const Soon&);
+    using Build = void (*)(const uint16_t*, size_t, const Activation*, size_t, float*, size_t, bool, const Soon&);
     constexpr size_t kMost = Level::kSums / kBand;
     constexpr auto builds = []<bool kAsks, size_t... less>(std::bool_constant<kAsks>, std::index_sequence<less...>) {
         return std::array<Build, kMost>{Builds<AddColumns<less + 1, kAsks>, const uint16_t*, size_t, const Activation*,
-                                               size_t, float*, size_t, const Soon&>::template at<Level>()...};
+                                               size_t, float*, size_t, bool, const Soon&>::template at<Level>()...};
     };
     static constexpr auto asking = builds(std::true_type{}, std::make_index_sequence<kMost>{});
     static constexpr auto adding = builds(std::false_type{}, std::make_index_sequence<kMost>{});
@@ -95,7 +96,7 @@ ZIPMOE_INLINE void add_columns(const uint16_t* words, size_t count, const typena
         const size_t left = tokens - t, turns = (left + kMost - 1) / kMost;
         now = (left + turns - 1) / turns;
         const Build build = t ? adding[now - 1] : asking[now - 1];
-        build(words, count, x + t * width, width, sums + t * Level::kLanes, tokens, soon);
+        build(words, count, x + t * width, width, sums + t * Level::kLanes, tokens, first, soon);
     }
 }
 
@@ -107,7 +108,8 @@ ZIPMOE_INLINE void band_of_many(const Source& source, size_t rows, size_t column
     thread_local std::vector<float> sums;
     alignas(64) uint16_t words[kBand * kDepth];
     const size_t width = whole_groups(columns), filled = (columns + kGroup - 1) / kGroup * kGroup;
-    sums.assign(kBand * tokens * Level::kLanes, 0.0f);
+    sums.resize(std::max(sums.size(), kBand * tokens * Level::kLanes));
+    if (filled == 0) std::fill(sums.begin(), sums.end(), 0.0f);
     for (size_t first = 0; first < filled; first += kDepth) {
         const size_t count = std::min(kDepth, filled - first), end = std::min(first + count, columns);
         for (size_t r = 0; r < rows; ++r) {
@@ -129,7 +131,7 @@ ZIPMOE_INLINE void band_of_many(const Source& source, size_t rows, size_t column
                 keep();
             }
         }
-        add_columns<Level>(words, count, x + first, width, sums.data(), tokens, source.soon.from(kBand * first));
+        add_columns<Level>(words, count, x + first, width, sums.data(), tokens, first == 0, source.soon.from(kBand * first));
     }
     for (size_t r = 0; r < rows; ++r) {
         for (size_t t = 0; t < tokens; ++t) {

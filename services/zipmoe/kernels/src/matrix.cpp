@@ -43,7 +43,7 @@ void for_tiles(const std::vector<size_t>& rows, size_t threads, Act&& act) {
 }
 
 // Tokens that a tile is multiplied with at a time: their activations stay in the second cache.
-constexpr size_t kBatch = 48;
+constexpr size_t kBatch = 96;
 
 void dots_of(const Matrix& weight, size_t row, size_t rows, const void* x, size_t tokens, float* sums) {
     dots(weight.words + row * weight.columns, rows, weight.columns, x, tokens, sums, kTile);
@@ -89,10 +89,9 @@ void gate_tile(const Operand& x, size_t tokens, const Expert<Weight>& expert, si
     tile(expert.gate_up, row, rows, x, tokens, gates.data());
     tile(expert.gate_up, inner + row, rows, x, tokens, ups.data());
     for (size_t t = 0; t < tokens; ++t) {
-        for (size_t r = 0; r < rows; ++r) {
-            const float act = rounded(silu(rounded(gates[t * kTile + r])));
-            words[r] = narrow(act * rounded(ups[t * kTile + r]));
-        }
+        float* const gate = &gates[t * kTile];
+        for (size_t r = 0; r < rows; ++r) gate[r] = silu(rounded(gate[r]));
+        for (size_t r = 0; r < rows; ++r) words[r] = narrow(rounded(gate[r]) * rounded(ups[t * kTile + r]));
         gated.put(t, row, words, rows);
     }
 }

@@ -19,15 +19,22 @@ struct Put {
     template <typename Level>
     ZIPMOE_INLINE static void run(void* row, size_t first, const uint16_t* words, size_t count) {
         auto* const numbers = static_cast<typename Level::Activation*>(row);
-        for (size_t i = 0; i < count; ++i) {
+        size_t i = 0;
+        const auto put = [&]<size_t kCount>(std::integral_constant<size_t, kCount>) ZIPMOE_INLINED {
             const size_t k = first + i, word = Level::word_of(k % Level::kGroup), in = word % Level::kWords;
             auto* const group = numbers + k / Level::kGroup * Level::kGroup;
             if constexpr (Level::kTakesWords) {
-                group[word] = words[i];
+                std::memcpy(group + word, words + i, 2 * kCount);
             } else {
-                group[word - in + in % 2 * Level::kLanes + in / 2] = widen(words[i]);
+                for (size_t j = 0; j < kCount; ++j)
+                    group[word - in + (in + j) % 2 * Level::kLanes + (in + j) / 2] = widen(words[i + j]);
             }
-        }
+            i += kCount;
+        };
+        // In no level are eight columns apart that begin at a multiple of eight.
+        while (i < count && (first + i) % 8) put(std::integral_constant<size_t, 1>{});
+        while (i + 8 <= count) put(std::integral_constant<size_t, 8>{});
+        while (i < count) put(std::integral_constant<size_t, 1>{});
     }
 };
 
