@@ -16,7 +16,7 @@ from zipmoe.inference.model.reference import Reference
 from zipmoe.inference.model.rotary import Pairs, Turns
 from zipmoe.inference.model.router import Router, SoftmaxTopK
 from zipmoe.inference.model.span import Span
-from zipmoe.inference.model.weight import DenseWeights, ExpertWeights, PackedExpert, rows, unpacked
+from zipmoe.inference.model.weight import DenseWeights, ExpertWeights, PackedExpert, unpacked
 from zipmoe.kernels import Packed
 
 Words = NDArray[np.uint16]
@@ -44,9 +44,12 @@ class Fast:
         return [spans]
 
     def embed(self, tokens: Integers, weight: Matrix) -> Words:
-        if isinstance(weight, Packed):
-            return words(rows(weight, torch.from_numpy(tokens), self._threads))
-        return weight[tokens]
+        if not isinstance(weight, Packed):
+            return weight[tokens]
+        out = np.empty((len(tokens), weight.columns), np.uint16)
+        for place, token in enumerate(tokens.tolist()):
+            kernels.unpack(weight, out[place : place + 1], 1, token)
+        return out
 
     def linear(self, x: Words, weight: Matrix, bias: Words | None = None) -> Words:
         out = np.empty((len(x), weight.rows if isinstance(weight, Packed) else len(weight)), np.uint16)

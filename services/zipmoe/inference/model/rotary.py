@@ -5,12 +5,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+# Positions that are computed at a time.
+AHEAD: Final = 256
 
 
 class Pairs(Enum):
@@ -61,10 +64,11 @@ class Rotary:
         self._frequencies = frequencies
         self._scale = scale
         self._pairs = pairs
+        self._known = self._turns(np.arange(0))
 
     def at(self, positions: NDArray[np.int64], lengths: NDArray[np.int64]) -> Turns:
         """Of tokens whose sequences have such lengths."""
-        turns = self._turns(positions)
+        turns = self._looked_up(positions)
         if self.longer is None:
             return turns
         beyond = torch.from_numpy(lengths > self.longer.border)[:, None]
@@ -72,8 +76,16 @@ class Rotary:
         cosines = torch.where(beyond, others.cosines, turns.cosines)
         return Turns(cosines, torch.where(beyond, others.sines, turns.sines), self._pairs)
 
+    def _looked_up(self, positions: NDArray[np.int64]) -> Turns:
+        """All up to the furthest are computed before, some more each time: for one token, that is quicker by far."""
+        far, known = int(positions.max(initial=-1)) + 1, len(self._known.cosines)
+        if far > known:
+            self._known = self._turns(np.arange(max(2 * known, -(-far // AHEAD) * AHEAD)))
+        places = torch.from_numpy(positions)
+        return Turns(self._known.cosines[places], self._known.sines[places], self._pairs)
+
     def _turns(self, positions: NDArray[np.int64]) -> Turns:
-        """Computed as transformers does: in FP32, for these positions alone."""
+        """Computed as transformers does: in FP32, each position for itself."""
         angles = torch.from_numpy(positions)[:, None].float() * self._frequencies
         if self._pairs is Pairs.NEIGHBOURS:
             turns = torch.polar(torch.ones_like(angles), angles) * self._scale

@@ -56,11 +56,11 @@ constexpr size_t kDepth = 2048;
 
 // Add `count` columns of a band, whose rows of words are so many apart, to the sums of a few of `tokens` tokens, which are
 // zero until now if these columns are the first.
-template <size_t kTokens, bool kAsks>
+template <size_t kTokens, bool kAsks, size_t kStreams>
 struct AddColumns {
     template <typename Level>
     ZIPMOE_INLINE static void run(const uint16_t* words, size_t count, const typename Level::Activation* x, size_t width,
-                                  float* sums, size_t tokens, bool first, const Soon& soon) {
+                                  float* sums, size_t tokens, bool first, const Soon<kStreams>& soon) {
         constexpr size_t kAsked = std::max<size_t>(1, kBand * Level::kWords / kLineOfBytes);
         Sums<Level, kBand, kTokens> held = {};
         const auto each_sum = [&](auto&& act) ZIPMOE_INLINED {
@@ -80,15 +80,16 @@ struct AddColumns {
 };
 
 // All tokens, as many at once as there are registers for their sums, and evenly: few would wait for each addition.
-template <typename Level>
+template <typename Level, size_t kStreams>
 ZIPMOE_INLINE void add_columns(const uint16_t* words, size_t count, const typename Level::Activation* x, size_t width,
-                               float* sums, size_t tokens, bool first, const Soon& soon) {
+                               float* sums, size_t tokens, bool first, const Soon<kStreams>& soon) {
     using Activation = typename Level::Activation;
-    using Build = void (*)(const uint16_t*, size_t, const Activation*, size_t, float*, size_t, bool, const Soon&);
+    using Build = void (*)(const uint16_t*, size_t, const Activation*, size_t, float*, size_t, bool, const Soon<kStreams>&);
     constexpr size_t kMost = Level::kSums / kBand;
     constexpr auto builds = []<bool kAsks, size_t... less>(std::bool_constant<kAsks>, std::index_sequence<less...>) {
-        return std::array<Build, kMost>{Builds<AddColumns<less + 1, kAsks>, const uint16_t*, size_t, const Activation*,
-                                               size_t, float*, size_t, bool, const Soon&>::template at<Level>()...};
+        return std::array<Build, kMost>{Builds<AddColumns<less + 1, kAsks, kStreams>, const uint16_t*, size_t,
+                                               const Activation*, size_t, float*, size_t, bool,
+                                               const Soon<kStreams>&>::template at<Level>()...};
     };
     static constexpr auto asking = builds(std::true_type{}, std::make_index_sequence<kMost>{});
     static constexpr auto adding = builds(std::false_type{}, std::make_index_sequence<kMost>{});

@@ -11,7 +11,7 @@ struct Words {
     const uint16_t* weight;
     size_t columns;
     // Both streams are the same: a line of one, and the line behind it.
-    Soon soon;
+    Soon<2> soon;
 
     ZIPMOE_INLINE Words(const uint16_t* weight, size_t columns) : weight(weight), columns(columns) {
         const auto* const next = reinterpret_cast<const uint8_t*>(weight + kBand * columns);

@@ -12,7 +12,9 @@ struct Planes {
     const uint8_t* sign_mantissa;
     const uint8_t* exponents;
     size_t columns;
-    Soon soon;
+    // Codes may be asked for as those before them are expanded.
+    static constexpr size_t kStreams = Level::kAsksAsItExpands ? 1 : 2;
+    Soon<kStreams> soon;
 
     ZIPMOE_INLINE void load(size_t r, size_t k, typename Level::Group& group) const {
         Level::join(sign_mantissa + r * columns + k, exponents + r * columns + k, group);
@@ -34,8 +36,8 @@ struct DotsPacked {
             const size_t count = std::min(kBand, rows - r);
             const uint8_t* const exponents = reader.next<Level>(count * columns);
             const uint8_t* const sign_mantissa = run.sign_mantissa + first + r * columns;
-            const Soon soon{{sign_mantissa + count * columns, reader.codes()}, {8, reader.bits()}};
-            const Planes<Level> planes{sign_mantissa, exponents, columns, soon};
+            Planes<Level> planes{sign_mantissa, exponents, columns, {{sign_mantissa + count * columns}, {8}}};
+            if constexpr (planes.kStreams > 1) planes.soon.streams[1] = reader.codes(), planes.soon.bits[1] = reader.bits();
             band<Level>(planes, count, columns, x, tokens, out + r, stride);
         }
     }

@@ -89,6 +89,8 @@ private:
     // Weights [from, to) of a chunk to `out`, and what is in front of and behind them in their blocks there.
     template <typename Level, typename Form>
     ZIPMOE_INLINE static void expand(const Chunk& chunk, size_t from, size_t to, uint8_t* out) {
+        // As many weights as now will be wanted next.
+        [[maybe_unused]] const size_t ahead = (to - from) * Form::kBits / 8;
         size_t block = from / Form::kWeights;
         const size_t end = (to + Form::kWeights - 1) / Form::kWeights;
         out -= from % Form::kWeights;
@@ -96,8 +98,12 @@ private:
             constexpr size_t kInSpan = kSpan / Form::kWeights;
             const typename Level::Exponents of(chunk.bases[block / kInSpan]);
             const size_t last = std::min(end, (block / kInSpan + 1) * kInSpan);
-            for (; block < last; ++block, out += Form::kWeights)
-                expand_block<Level>(Form{}, chunk.codes + block * Form::kBytes, of, out);
+            for (; block < last; ++block, out += Form::kWeights) {
+                const uint8_t* const codes = chunk.codes + block * Form::kBytes;
+                if constexpr (Level::kAsksAsItExpands)
+                    for (size_t i = 0; i < Form::kBytes; i += 64) __builtin_prefetch(codes + ahead + i, 0, 3);
+                expand_block<Level>(Form{}, codes, of, out);
+            }
         }
     }
 

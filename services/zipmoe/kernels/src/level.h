@@ -37,7 +37,9 @@ struct Registers {
     // Weights are widened to FP32, and multiplied with such.
     using Activation = float;
     static constexpr bool kTakesWords = false;
+    // Into the second cache: in the first it would push out activations.
     ZIPMOE_INLINE static void ask(const uint8_t* line) { __builtin_prefetch(line, 0, 2); }
+    static constexpr bool kAsksAsItExpands = false;
     // Tokens for which words need not be made before, as they are used in the registers where they are made.
     static constexpr size_t kFew = 2;
 
@@ -154,8 +156,9 @@ struct Bf16 : Registers<64> {
     static constexpr size_t kSums = 24, kFew = 6;
     static constexpr size_t kGroup = 64, kCount = 2;
     using Group = Words[kCount];
-    // Past the second cache: half as wide, activations leave room for it in the nearest.
+    // Into the nearest cache: half as wide, activations leave room there.
     ZIPMOE_INLINE static void ask(const uint8_t* line) { __builtin_prefetch(line, 0, 0); }
+    static constexpr bool kAsksAsItExpands = true;
     typedef uint64_t Quads __attribute__((vector_size(kWidth)));
 
     // As interleaving within 128 bits has them.

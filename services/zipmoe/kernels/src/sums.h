@@ -63,20 +63,22 @@ ZIPMOE_INLINE float total(const Floats& sums) {
 }
 
 // What a core reads soon, asked for early and evenly, because a row is too short for the hardware to learn its stream, and
-// few reads can be under way at once. It comes into the second cache: in the first it would push out the activations.
-// Weights lie in two streams, so many bits of each in both.
+// few reads can be under way at once. Of weights that lie in several streams, so many bits of each in every one.
 constexpr size_t kLineOfBytes = 64;
+template <size_t kStreams>
 struct Soon {
-    const uint8_t* streams[2];
-    size_t bits[2];
+    const uint8_t* streams[kStreams];
+    size_t bits[kStreams];
 
     // For the next cache line's worth of weights behind so many.
     template <typename Level>
     ZIPMOE_INLINE void ask(size_t weights) const {
-        repeat<2>([&](auto i) ZIPMOE_INLINED { Level::ask(streams[i] + weights * bits[i] / 8); });
+        repeat<kStreams>([&](auto i) ZIPMOE_INLINED { Level::ask(streams[i] + weights * bits[i] / 8); });
     }
     ZIPMOE_INLINE Soon from(size_t weights) const {
-        return {{streams[0] + weights * bits[0] / 8, streams[1] + weights * bits[1] / 8}, {bits[0], bits[1]}};
+        Soon there = *this;
+        repeat<kStreams>([&](auto i) ZIPMOE_INLINED { there.streams[i] += weights * bits[i] / 8; });
+        return there;
     }
 };
 
