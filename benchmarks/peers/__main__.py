@@ -55,7 +55,8 @@ def main() -> None:
         for line in (*table.lines(found[model]), "", *steps):
             print(line)
     whole = not (options.layers or options.only or options.limit or options.model)
-    record.record({model.name: results for model, results in found.items()}, record.FOLDER if whole else kept)
+    where = record.FOLDER if whole else kept
+    record.record({model.name: results for model, results in found.items()}, where, sys.argv[1:])
     if whole:
         kept.rename(kept.with_name(f"peers-{time.strftime('%Y%m%d-%H%M')}"))
 

@@ -71,7 +71,7 @@ async def serve(packed: Path, step: Step, memory: int, run: Path, vocabulary: in
     scheduler = ("--policy", step.policy, "--order", step.order)
     with Stack(packed, found.size, resident=found.form, pools=found.pools, scheduler=scheduler, run=run) as stack:
         # It sets what torch reads when it is imported.
-        importlib.import_module("zipmoe.inference")
+        importlib.import_module("zipmoe.inference.heap").keep_little()
         from benchmarks.peers.forced import forced
 
         async with forced(stack, found.forecast, THREADS, 0 if step.packed else TOGETHER) as writer:

@@ -2,6 +2,7 @@
 
 import json
 import platform
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import date
 from importlib.metadata import version
@@ -19,15 +20,15 @@ FOLDER: Final = Path(__file__).parent.parent / "results"
 PACKAGES: Final = ("llama-cpp-python", "transformers", "accelerate", "torch", "safetensors", "zipmoe")
 
 
-def record(found: Mapping[str, Sequence[Result]], folder: Path) -> None:
-    """Figures of the first model are the headline; of each model, its own."""
+def record(found: Mapping[str, Sequence[Result]], folder: Path, options: Sequence[str]) -> None:
+    """Figures of the first model are the headline; of each model, its own. `options` are those of the command."""
     models = {
         name: {**ratios(by_place(results)), "cases": {f"{one.contestant} {one.limit}": figures(one) for one in results}}
         for name, results in found.items()
     }
     first = next(iter(found.values()))
     head = {
-        "command": "make bench-peers",
+        "command": "make bench-peers" + (f" PEERS={shlex.quote(shlex.join(options))}" if options else ""),
         "date": str(date.today()),
         "machine": machine(),
         "versions": {name: version(name) for name in PACKAGES},
