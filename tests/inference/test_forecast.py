@@ -124,7 +124,7 @@ def run(mode: str, forecast: int) -> tuple[list[Tensor], list[tuple[str, int, Se
     do, experts, seen = arithmetic(mode, 2), Listed(), list[Tensor]()
     text = Lone(model(do, forecast), 16)
     for tokens in ([3, 1, 4, 1, 5, 9, 2, 6, 5], [35], [89], [79]):
-        mixture = WalkedMixture(experts, do, np.ones(len(tokens), np.bool_))
+        mixture = WalkedMixture(experts, do, np.full(len(tokens), len(tokens) == 1))
         seen.append(text.forward(torch.tensor(tokens), mixture).clone())
     return seen, experts.heard
 
@@ -140,3 +140,10 @@ def test_logits_are_the_same_with_and_without(mode: str, depth: int) -> None:
     step = [(what, layer) for layer in range(LAYERS) for what in ("expect", "walk") if (what, layer) != ("expect", 3)]
     assert order == 4 * step
     assert all(len(later) == min(depth, 3 - layer) for what, layer, later in heard[7:] if what == "expect")
+
+
+def test_nothing_is_read_ahead_for_many_that_are_decoded_together() -> None:
+    do, experts = arithmetic("fast", 2), Listed()
+    text = Lone(model(do, 1), 16)
+    text.forward(torch.tensor([3, 1, 4]), WalkedMixture(experts, do, np.ones(3, np.bool_)))
+    assert [what for what, _, _ in experts.heard] == ["walk"] * LAYERS

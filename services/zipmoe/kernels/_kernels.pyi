@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import Any
 
 from typing_extensions import Buffer
@@ -87,17 +88,17 @@ def attend(
     value: Matrix,
     keys: Matrix,
     values: Matrix,
-    pages: Any,
+    sequences: Sequence[tuple[int, int, Any]],
     page: int,
-    start: int,
     heads: int,
     scale: float,
     out: Matrix,
     threads: int,
 ) -> None:
-    """Causal attention of query [T, N·D] over the sequence's `start` tokens before them and themselves: out [T, N·V].
+    """Causal attention of query [T, N·D], tokens of some sequences one behind the other: out [T, N·V].
 
-    Keys and values of all sequences lie in keys [R, M·D] and values [R, M·V], in pages of `page` rows; the sequence's
-    are the numbers `pages` (int32), in order. Those of the T tokens, key [T, M·D] and value [T, M·V], are put there
-    first. Each of M heads of keys serves N / M heads of queries, in order. Where there are no values, [R, 0], the first
-    V of each key are."""
+    A sequence is (tokens, start, pages): so many of T, behind the `start` that it has already, over those and
+    themselves. Keys and values of all sequences lie in keys [R, M·D] and values [R, M·V], in pages of `page` rows; a
+    sequence's are the numbers `pages` (int32), in order. Those of the T tokens, key [T, M·D] and value [T, M·V], are
+    put there first. Each of M heads of keys serves N / M heads of queries, in order. Where there are no values, [R, 0],
+    the first V of each key are."""

@@ -136,23 +136,9 @@ class Fast:
         layer: int,
         out: Words,
     ) -> None:
-        end = 0
-        for span in spans:
-            start, end = end, end + len(span.tokens)
-            kernels.attend(
-                query[start:end],
-                key[start:end],
-                value[start:end],
-                cache.keys[layer],
-                cache.values[layer],
-                span.pages,
-                PAGE,
-                span.start,
-                heads,
-                scale,
-                out[start:end],
-                self._threads,
-            )
+        sequences = [(len(span.tokens), span.start, span.pages) for span in spans]
+        kept = cache.keys[layer], cache.values[layer]
+        kernels.attend(query, key, value, *kept, sequences, PAGE, heads, scale, out, self._threads)
 
     def add(self, x: Words, other: Words) -> Words:
         kernels.add(x, other)

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 namespace zipmoe {
 
@@ -28,24 +29,30 @@ void route(const uint16_t* logits, size_t rows, size_t experts, size_t k, bool n
            float* shares);
 
 // Keys and values of many sequences, in pages of `page` tokens: a token's are `heads` heads of `width`, its values' of
-// `value_width`. Those of one sequence lie in the pages that `pages` names, in order. Without values, they are the first
-// value_width of each key.
+// `value_width`. Without values, they are the first value_width of each key.
 struct Cache {
     uint16_t* keys;
     uint16_t* values;
-    const int32_t* pages;
     size_t page;
     size_t heads;
     size_t width;
     size_t value_width;
 };
 
-// Puts the keys and values of `rows` tokens behind those of the `start` that the sequence has there already.
-void store(const Cache& cache, size_t start, size_t rows, const uint16_t* key, const uint16_t* value);
+// `rows` tokens of one sequence behind the `start` that it has in the cache already, in the pages that `pages` names, in
+// order.
+struct Rows {
+    size_t rows;
+    size_t start;
+    const int32_t* pages;
+};
 
-// Causal attention of `rows` tokens over those before them and themselves, all of them stored, the first at `start`. Of
-// `heads` heads of a query, each head of keys serves heads / cache.heads, in order. out has heads of cache.value_width.
-void attend(const uint16_t* query, size_t rows, size_t heads, const Cache& cache, size_t start, float scale,
+// Puts the keys and values of such tokens, one sequence's behind the other's, into the cache.
+void store(const Cache& cache, const std::vector<Rows>& sequences, const uint16_t* key, const uint16_t* value);
+
+// Causal attention of each token over those before it in its sequence and itself, all of them stored. Of `heads` heads of a
+// query, each head of keys serves heads / cache.heads, in order. out has heads of cache.value_width.
+void attend(const uint16_t* query, size_t heads, const Cache& cache, const std::vector<Rows>& sequences, float scale,
             uint16_t* out, size_t threads);
 
 }  // namespace zipmoe

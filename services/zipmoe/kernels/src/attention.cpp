@@ -58,15 +58,14 @@ void mix(const float* shares, size_t positions, const Heads& heads, size_t token
 
 // The pages of a sequence's first `positions` tokens: act(first token of the page, tokens there, the page's first row).
 template <typename Act>
-void each_page(const Cache& cache, size_t positions, Act act) {
-    for (size_t from = 0; from < positions; from += cache.page)
-        act(from, std::min(cache.page, positions - from),
-            static_cast<size_t>(cache.pages[from / cache.page]) * cache.page);
+void each_page(const int32_t* pages, size_t page, size_t positions, Act act) {
+    for (size_t from = 0; from < positions; from += page)
+        act(from, std::min(page, positions - from), static_cast<size_t>(pages[from / page]) * page);
 }
 
 // Some heads of one token, whose first one has the keys `head`.
-void attend_heads(const uint16_t* query, const Cache& cache, size_t head, const Heads& heads, size_t positions,
-                  float scale, uint16_t* out) {
+void attend_heads(const uint16_t* query, const Cache& cache, const int32_t* pages, size_t head, const Heads& heads,
+                  size_t positions, float scale, uint16_t* out) {
     const size_t width = cache.width, value_width = cache.value_width;
     thread_local std::vector<float> wide, sums, scores;
     wide.resize(heads.count * width);
@@ -76,7 +75,7 @@ void attend_heads(const uint16_t* query, const Cache& cache, size_t head, const 
     const size_t stride = cache.heads * width, value_stride = cache.values ? cache.heads * value_width : stride;
     const uint16_t* const keys = cache.keys + head * width;
     const uint16_t* const values = cache.values ? cache.values + head * value_width : keys;
-    each_page(cache, positions, [&](size_t from, size_t tokens, size_t row) {
+    each_page(pages, cache.page, positions, [&](size_t from, size_t tokens, size_t row) {
         products(wide.data(), heads, width, keys + row * stride, stride, tokens, scores.data() + from, positions);
     });
     for (size_t h = 0; h < heads.count; ++h) {
@@ -86,7 +85,7 @@ void attend_heads(const uint16_t* query, const Cache& cache, size_t head, const 
         for (size_t s = 0; s < positions; ++s) sum += score[s] = std::exp(score[s] - most);
         for (size_t s = 0; s < positions; ++s) score[s] = rounded(score[s] / sum);
     }
-    each_page(cache, positions, [&](size_t from, size_t tokens, size_t row) {
+    each_page(pages, cache.page, positions, [&](size_t from, size_t tokens, size_t row) {
         mix(scores.data() + from, positions, heads, tokens, values + row * value_stride, value_stride, value_width,
             sums.data());
     });
@@ -95,24 +94,35 @@ void attend_heads(const uint16_t* query, const Cache& cache, size_t head, const 
 
 }  // namespace
 
-void store(const Cache& cache, size_t start, size_t rows, const uint16_t* key, const uint16_t* value) {
+void store(const Cache& cache, const std::vector<Rows>& sequences, const uint16_t* key, const uint16_t* value) {
     const size_t stride = cache.heads * cache.width, value_stride = cache.values ? cache.heads * cache.value_width : 0;
-    for (size_t at = start; at < start + rows; ++at, key += stride, value += value_stride) {
-        const size_t row = static_cast<size_t>(cache.pages[at / cache.page]) * cache.page + at % cache.page;
-        std::copy(key, key + stride, cache.keys + row * stride);
-        std::copy(value, value + value_stride, cache.values + row * value_stride);
+    for (const auto& [rows, start, pages] : sequences) {
+        for (size_t at = start; at < start + rows; ++at, key += stride, value += value_stride) {
+            const size_t row = static_cast<size_t>(pages[at / cache.page]) * cache.page + at % cache.page;
+            std::copy(key, key + stride, cache.keys + row * stride);
+            std::copy(value, value + value_stride, cache.values + row * value_stride);
+        }
     }
 }
 
-void attend(const uint16_t* query, size_t rows, size_t heads, const Cache& cache, size_t start, float scale,
+void attend(const uint16_t* query, size_t heads, const Cache& cache, const std::vector<Rows>& sequences, float scale,
             uint16_t* out, size_t threads) {
     const size_t shared = heads / cache.heads;
-    const bool worth = rows * heads * (start + rows) * cache.width >= kWorthSharing;
-    ThreadPool::instance().run(rows * heads, worth ? threads : 1, [&](size_t at, size_t last) {
+    std::vector<size_t> ends;  // of the sequences, in rows
+    size_t work = 0;
+    for (const auto& [rows, start, pages] : sequences) {
+        ends.push_back((ends.empty() ? 0 : ends.back()) + rows);
+        work += rows * heads * (start + rows) * cache.width;
+    }
+    if (ends.empty()) return;
+    ThreadPool::instance().run(ends.back() * heads, work >= kWorthSharing ? threads : 1, [&](size_t at, size_t last) {
         while (at < last) {
             const size_t row = at / heads, head = at % heads, count = std::min(heads - head, last - at);
-            attend_heads(query + at * cache.width, cache, head / shared, {count, shared, head % shared}, start + row + 1,
-                         scale, out + at * cache.value_width);
+            const auto of = static_cast<size_t>(std::upper_bound(ends.begin(), ends.end(), row) - ends.begin());
+            const Rows& sequence = sequences[of];
+            const size_t positions = sequence.start + row + 1 - (ends[of] - sequence.rows);
+            attend_heads(query + at * cache.width, cache, sequence.pages, head / shared, {count, shared, head % shared},
+                         positions, scale, out + at * cache.value_width);
             at += count;
         }
     });

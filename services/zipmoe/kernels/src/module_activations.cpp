@@ -1,3 +1,6 @@
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
 #include <string>
 
 #include "activations.h"
@@ -68,9 +71,12 @@ void route_rows(const ReadArray& logits, bool normalise, const Numbers<int64_t>&
     route(from, rows, logits.shape(1), k, normalise, chosen.data(), shares.data());
 }
 
+// (tokens, start, pages) of a sequence.
+using Sequences = std::vector<std::tuple<size_t, size_t, Numbers<const int32_t>>>;
+
 void attend_rows(const ReadArray& query, const ReadArray& key, const ReadArray& value, const WriteArray& keys,
-                 const WriteArray& values, const Numbers<const int32_t>& pages, size_t page, size_t start, size_t heads,
-                 float scale, const WriteArray& out, int threads) {
+                 const WriteArray& values, const Sequences& sequences, size_t page, size_t heads, float scale,
+                 const WriteArray& out, int threads) {
     const uint16_t *const q = words_of(query, "query"), *const k = words_of(key, "key"), *const v = words_of(value, "value");
     uint16_t *const to_keys = words_of(keys, "keys"), *const to_values = words_of(values, "values");
     uint16_t* const to = words_of(out, "out");
@@ -90,15 +96,22 @@ void attend_rows(const ReadArray& query, const ReadArray& key, const ReadArray& 
            "they are [T, M·D] and [T, M·V]");
     expect(out.shape(0) == rows && out.shape(1) == heads * value_width, "out", shape_of(out), "query", shape_of(query),
            "it is [T, N·V]");
-    expect(page > 0 && pages.size() * page >= start + rows, "pages", std::to_string(pages.size()), "query",
-           shape_of(query), "they have room for start + T tokens");
-    for (size_t i = 0; i < pages.size(); ++i)
-        if (pages.data()[i] < 0 || (static_cast<size_t>(pages.data()[i]) + 1) * page > keys.shape(0))
-            refuse("page " + std::to_string(pages.data()[i]) + " is not in keys " + shape_of(keys));
-    const Cache cache{to_keys, apart ? to_values : nullptr, pages.data(), page, key_heads, width, value_width};
+    std::vector<Rows> each;
+    size_t all = 0;
+    for (const auto& [tokens, start, pages] : sequences) {
+        expect(page > 0 && pages.size() * page >= start + tokens, "pages", std::to_string(pages.size()), "tokens",
+               std::to_string(tokens), "they have room for start + tokens");
+        for (size_t i = 0; i < pages.size(); ++i)
+            if (pages.data()[i] < 0 || (static_cast<size_t>(pages.data()[i]) + 1) * page > keys.shape(0))
+                refuse("page " + std::to_string(pages.data()[i]) + " is not in keys " + shape_of(keys));
+        each.push_back({tokens, start, pages.data()});
+        all += tokens;
+    }
+    expect(all == rows, "tokens of all sequences", std::to_string(all), "query", shape_of(query), "they are its T");
+    const Cache cache{to_keys, apart ? to_values : nullptr, page, key_heads, width, value_width};
     nb::gil_scoped_release free;
-    store(cache, start, rows, k, v);
-    attend(q, rows, heads, cache, start, scale, to, count);
+    store(cache, each, k, v);
+    attend(q, heads, cache, each, scale, to, count);
 }
 
 }  // namespace
@@ -115,7 +128,7 @@ void define_activations(nb::module_& module) {
                nb::arg("chosen").noconvert(), nb::arg("shares").noconvert());
     module.def("attend", &attend_rows, nb::arg("query").noconvert(), nb::arg("key").noconvert(),
                nb::arg("value").noconvert(), nb::arg("keys").noconvert(), nb::arg("values").noconvert(),
-               nb::arg("pages").noconvert(), nb::arg("page"), nb::arg("start"), nb::arg("heads"), nb::arg("scale"),
+               nb::arg("sequences"), nb::arg("page"), nb::arg("heads"), nb::arg("scale"),
                nb::arg("out").noconvert(), nb::arg("threads"));
 }
 
