@@ -52,7 +52,7 @@ ZIPMOE_INLINE void band_of_few(const Source& source, size_t columns, const typen
 }
 
 // Columns of a band whose words are made, and multiplied with all tokens, at a time: they stay in the nearest cache.
-constexpr size_t kDepth = 2048;
+constexpr size_t kDepth = 512;
 
 // Add `count` columns of a band, whose rows of words are so many apart, to the sums of a few of `tokens` tokens, which are
 // zero until now if these columns are the first.

@@ -180,7 +180,12 @@ struct Bf16 : Registers<64> {
     }
     ZIPMOE_INLINE static void join(const uint8_t* sign_mantissa, const uint8_t* turned, Group& group) {
         Bytes a, b;
-        Registers::join(sign_mantissa, turned, a, b);
+        std::memcpy(&a, sign_mantissa, sizeof a);
+        std::memcpy(&b, turned, sizeof b);
+        const Bytes before = a, top = Bytes{} + 0x80;
+        // As Registers::join does, an instruction each: the other's bit where the mask has one.
+        asm("vpternlogq $0xd8, %2, %1, %0" : "+v"(a) : "v"(b), "v"(top));
+        asm("vpternlogq $0xd8, %2, %1, %0" : "+v"(b) : "v"(before), "v"(top));
         asm("vpunpcklbw %2, %1, %0" : "=v"(group[0]) : "v"(a), "v"(b));
         asm("vpunpckhbw %2, %1, %0" : "=v"(group[1]) : "v"(a), "v"(b));
     }
