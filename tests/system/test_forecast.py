@@ -19,7 +19,7 @@ from zipmoe.errors import ServiceRestarting
 from zipmoe.inference.mixture import WalkedMixture
 from zipmoe.inference.model.arithmetic import Rows
 from zipmoe.inference.model.forecast import Expected
-from zipmoe.inference.model.mixture import Routed
+from zipmoe.inference.model.mixture import Foretell, Routed
 
 DEPTH, TOKENS, KILLS = 2, 24, 5
 
@@ -94,10 +94,10 @@ class Watched(WalkedMixture):
         self.wanted: list[set[int]] = []
         self.forecast: list[Expected | None] = []
 
-    def __call__(self, layer: int, routed: Sequence[Routed], later: Expected | None = None) -> list[Rows]:
+    def __call__(self, layer: int, routed: Sequence[Routed], foretell: Foretell | None = None) -> list[Rows]:
         self.wanted.append(set(routed[0].experts[0].tolist()))
-        self.forecast.append(later)
-        return super().__call__(layer, routed, later)
+        self.forecast.append(foretell and foretell())
+        return super().__call__(layer, routed, foretell)
 
     def recall(self, ahead: int) -> list[float]:
         """The share of each layer's experts that was forecast so many layers ahead."""

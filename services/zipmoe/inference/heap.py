@@ -7,7 +7,7 @@ from typing import Final
 # own, which ends when it is freed, whatever lies above it.
 _ARENA_MAX: Final = -8
 _MMAP_THRESHOLD: Final = -3
-LARGE: Final = 256 << 10
+_LARGE: Final = 256 << 10
 
 
 def keep_little() -> None:
@@ -15,4 +15,4 @@ def keep_little() -> None:
     tune = getattr(ctypes.CDLL(None), "mallopt", None)
     if tune is not None:
         tune(_ARENA_MAX, 1)
-        tune(_MMAP_THRESHOLD, LARGE)
+        tune(_MMAP_THRESHOLD, _LARGE)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from zipmoe.inference.experts import Experts
 from zipmoe.inference.model.arithmetic import Arithmetic, Integers, Rows, Shares
 from zipmoe.inference.model.forecast import Expected
-from zipmoe.inference.model.mixture import Routed
+from zipmoe.inference.model.mixture import Foretell, Routed
 from zipmoe.inference.tally import Tally
 from zipmoe.routing.record import Record
 
@@ -38,15 +38,16 @@ class WalkedMixture:
         self._experts = experts
         self._arithmetic = arithmetic
         self._decoding = decoding
+        self._forecasts = int(decoding.sum()) <= MOST_FORECAST
         self._tally = tally
         self._record = record
         self._recorded = int(decoding.argmax())
 
-    def __call__(self, layer: int, routed: Sequence[Routed], later: Expected | None = None) -> list[Rows]:
+    def __call__(self, layer: int, routed: Sequence[Routed], foretell: Foretell | None = None) -> list[Rows]:
         chosen = routed[0].experts if len(routed) == 1 else np.concatenate([group.experts for group in routed])
         if self._record is not None:
             self._record.put(layer, chosen[self._recorded])
-        if later is not None and self._decoding.sum() <= MOST_FORECAST:
+        if foretell is not None and self._forecasts and (later := foretell()) is not None:
             self._experts.expect(layer, likely(later))
         do, groups = self._arithmetic, [tokens_by_expert(group.experts, group.weights) for group in routed]
         needed = _needed(groups, routed)

@@ -6,6 +6,7 @@ The decoder is without its experts: those are asked for, layer by layer, from th
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -124,8 +125,8 @@ class Decoder:
         shared = [feed.shared(do, x) for x in normed] if feed.shared else None
         score = do.wide_linear if feed.wide else do.linear
         routed = [Routed(x, *do.route(score(x, feed.weight), feed.router)) for x in normed]
-        later = self._forecast(sparse, streams) if self._forecast else None
-        made = mixture(sparse, routed, later)
+        foretell = partial(self._forecast, sparse, streams) if self._forecast else None
+        made = mixture(sparse, routed, foretell)
         return made if shared is None else [do.add(x, more) for x, more in zip(made, shared, strict=True)]
 
     def _logits(self, x: Rows) -> Tensor:

@@ -16,7 +16,7 @@ from zipmoe.inference.model.reference import Reference
 from zipmoe.inference.model.rotary import Pairs, Turns
 from zipmoe.inference.model.router import Router, SoftmaxTopK
 from zipmoe.inference.model.span import Span
-from zipmoe.inference.model.weight import DenseWeights, ExpertWeights, PackedExpert, unpacked
+from zipmoe.inference.model.weight import DenseWeights, ExpertWeights, PackedExpert, rows, unpacked
 from zipmoe.kernels import Packed
 
 Words = NDArray[np.uint16]
@@ -44,12 +44,7 @@ class Fast:
         return [spans]
 
     def embed(self, tokens: Integers, weight: Matrix) -> Words:
-        if not isinstance(weight, Packed):
-            return weight[tokens]
-        out = np.empty((len(tokens), weight.columns), np.uint16)
-        for place, token in enumerate(tokens.tolist()):
-            kernels.unpack(weight, out[place : place + 1], 1, token)
-        return out
+        return rows(weight, tokens) if isinstance(weight, Packed) else weight[tokens]
 
     def linear(self, x: Words, weight: Matrix, bias: Words | None = None) -> Words:
         out = np.empty((len(x), weight.rows if isinstance(weight, Packed) else len(weight)), np.uint16)

@@ -16,6 +16,10 @@ class Routed:
     weights: Shares
 
 
-# (layer, its groups, what the next layers will probably want, if anybody asks that)
+# Computes what the next layers will probably want; None after the last one. To be called before the experts are, whose
+# sum may take the place of what it is computed from.
+Foretell = Callable[[], Expected | None]
+
+# (layer, its groups, and where forecasts are made, how)
 # -> for each group the sum of its experts' outputs, weighted [T, H]
-Mixture = Callable[[int, Sequence[Routed], Expected | None], Sequence[Rows]]
+Mixture = Callable[[int, Sequence[Routed], Foretell | None], Sequence[Rows]]

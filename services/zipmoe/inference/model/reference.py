@@ -32,7 +32,9 @@ class Reference:
         return [[span] for span in spans]
 
     def embed(self, tokens: Integers, weight: Weight) -> Tensor:
-        return rows(weight, torch.from_numpy(tokens), self._threads)
+        if isinstance(weight, Tensor):
+            return torch.nn.functional.embedding(torch.from_numpy(tokens), weight)
+        return torch.from_numpy(rows(weight, tokens)).view(torch.bfloat16)
 
     def linear(self, x: Tensor, weight: Weight, bias: Tensor | None = None) -> Tensor:
         return linear(x, unpacked(weight, self._threads), bias)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from zipmoe import kernels
@@ -59,11 +60,9 @@ def unpacked(weight: Weight, threads: int) -> Tensor:
     return out
 
 
-def rows(weight: Weight, numbers: Tensor, threads: int) -> Tensor:
-    """The named rows [T, columns] of a matrix, as BF16: an embedding."""
-    if isinstance(weight, Tensor):
-        return torch.nn.functional.embedding(numbers, weight)
-    out = torch.empty(len(numbers), weight.columns, dtype=torch.bfloat16)
+def rows(weight: Packed, numbers: NDArray[np.int64]) -> NDArray[np.uint16]:
+    """The named rows [T, columns] of a matrix, as BF16 words: an embedding."""
+    out = np.empty((len(numbers), weight.columns), np.uint16)
     for place, number in enumerate(numbers.tolist()):
-        kernels.unpack(weight, out[place : place + 1], threads, number)
+        kernels.unpack(weight, out[place : place + 1], 1, number)
     return out
