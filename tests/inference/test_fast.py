@@ -68,3 +68,20 @@ def test_attends_alike(key_heads: int, chunks: list[int], value_width: int) -> N
         start += tokens
         assert (tensor(ours) == theirs).float().mean() > 0.98
         torch.testing.assert_close(tensor(ours), theirs, rtol=2**-7, atol=2**-8)
+
+
+def test_attends_to_several_sequences_as_to_each_alone() -> None:
+    caches = [KVCache.of(1, HEADS * WIDTH, HEADS * WIDTH, 6) for _ in range(2)]
+    starts, pages = [0, 0, 0], [np.array(each, np.int32) for each in ([5, 0], [2, 3], [1, 4])]
+    for seed, lengths in enumerate(([4, 17, 9], [1, 3, 1])):
+        query, key, value = (words(noise(10 * seed + part, sum(lengths), HEADS * WIDTH)) for part in range(3))
+        spans = [
+            Span(np.zeros(length, np.int64), start, of)
+            for length, start, of in zip(lengths, starts, pages, strict=True)
+        ]
+        together = FAST.attend(query, key, value, HEADS, WIDTH**-0.5, spans, caches[0], 0)
+        borders = np.cumsum(lengths)[:-1]
+        parts = zip(*(np.split(rows, borders) for rows in (query, key, value)), spans, strict=True)
+        alone = [FAST.attend(q, k, v, HEADS, WIDTH**-0.5, [span], caches[1], 0) for q, k, v, span in parts]
+        assert (together == np.concatenate(alone)).all()
+        starts = lengths

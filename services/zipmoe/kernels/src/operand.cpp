@@ -13,6 +13,9 @@ struct Bytes {
     }
 };
 
+// Columns that lie together in every level, from a multiple of so many on.
+constexpr size_t kTogether = 8;
+
 // Where words become FP32, a register of them is one of 32-bit numbers, each two weights: the low halves are the even
 // ones, the high halves the odd ones, and neither needs a shuffle. So for each register the even ones come first.
 struct Put {
@@ -31,9 +34,7 @@ struct Put {
             }
             i += kCount;
         };
-        // In no level are eight columns apart that begin at a multiple of eight.
-        while (i < count && (first + i) % 8) put(std::integral_constant<size_t, 1>{});
-        while (i + 8 <= count) put(std::integral_constant<size_t, 8>{});
+        while (i + kTogether <= count) put(std::integral_constant<size_t, kTogether>{});
         while (i < count) put(std::integral_constant<size_t, 1>{});
     }
 };

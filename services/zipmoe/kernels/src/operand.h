@@ -15,7 +15,7 @@ class Operand {
 public:
     Operand(size_t tokens, size_t columns);
 
-    // BF16 words for columns first, ..., first + count - 1 of a token.
+    // BF16 words for columns first, ..., first + count - 1 of a token; first is a multiple of 8.
     void put(size_t token, size_t first, const uint16_t* words, size_t count);
 
     // Rows from a token on, as `dots` takes them.
