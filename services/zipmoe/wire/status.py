@@ -7,7 +7,7 @@ from typing import Any, NoReturn, TypeAlias
 
 import grpc
 
-from zipmoe.errors import CacheExhausted, ZipMoEError, from_status
+from zipmoe.errors import CacheExhausted, ServiceRestarting, ZipMoEError, from_status
 from zipmoe.errors.retry import retry_details
 
 log = logging.getLogger(__name__)
@@ -15,6 +15,10 @@ log = logging.getLogger(__name__)
 # Generic in their type stubs alone, hence the quotes.
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+# What grpc.aio says of a stream that ends while a request is being written to it: it writes this over what the other
+# side ended it with, or over its having died.
+_ENDED_UNDER_A_WRITE = "Internal error from Core"
 
 
 class StatusInterceptor(grpc.aio.ServerInterceptor):
@@ -77,8 +81,11 @@ async def _abort(error: Exception, context: Context) -> NoReturn:
 
 @contextmanager
 def raised() -> Iterator[None]:
-    """Around a call to another service: its status comes out as one of our errors."""
+    """Around a call to another service: its status comes out as one of our errors. Where the status is lost, that is
+    ServiceRestarting, for asked again the service tells it again."""
     try:
         yield
     except grpc.aio.AioRpcError as error:
+        if error.details() == _ENDED_UNDER_A_WRITE:
+            raise ServiceRestarting("the other service ended the stream as it was written to: ask again") from error
         raise from_status(error.code().name, error.details() or error.code().name) from error
