@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear, silu
 
+from zipmoe.arena import huge_pages
 from zipmoe.kernels import Packed, expert, pack, split, unpack
 from zipmoe.pack.blob import CODE_BITS, padded
 
@@ -61,12 +62,20 @@ def encode(words: Tensor, bits: int) -> tuple[bytearray, memoryview]:
     return sign_mantissa, parts[:used]
 
 
-def experts(hidden: int, inner: int, bits: int) -> list[Expert]:
+def in_huge_pages(plane: bytearray | memoryview) -> memoryview:
+    memory = huge_pages.anonymous(len(plane))
+    memory[:] = plane
+    return memory
+
+
+def experts(
+    hidden: int, inner: int, bits: int, held: Callable[[bytearray | memoryview], bytearray | memoryview] = bytearray
+) -> list[Expert]:
     run = (torch.randn(3 * inner * hidden, generator=torch.Generator().manual_seed(inner)) * 0.02).bfloat16()
     sign_mantissa, part = encode(run, bits)
     made = []
     for _ in range(-(-BYTES // (len(sign_mantissa) + len(part)))):
-        words, planes = run.clone(), (bytearray(sign_mantissa), bytearray(part))
+        words, planes = run.clone(), (held(sign_mantissa), held(part))
         made.append(
             Expert(
                 words[: 2 * inner * hidden].view(-1, hidden),
@@ -178,9 +187,24 @@ def encoding(one: Expert, bits: int) -> float:
     return 2 * words.numel() / statistics.median(seconds(lambda: encode(words, bits)) for _ in range(9)) / 1e9
 
 
+def huge(made: list[Expert], shape: tuple[int, int], bits: int, threads: int) -> float:
+    """One token with experts that lie in huge pages, against the same in small ones."""
+    x, there = torch.randn(1, shape[0]).bfloat16(), experts(*shape, bits, in_huge_pages)
+
+    def run(where: list[Expert]) -> Callable[[int], object]:
+        return lambda number: [by_packed(x, one, threads) for one in batch(where, number)]
+
+    return alternate(run(there), run(made)).ratio
+
+
 def measured(shape: tuple[int, int], bits: int) -> dict[str, float]:
     made = experts(*shape, bits)
-    figures = {"unpack_vs_memcpy": unpacking(made), "encode_gbps": encoding(made[0], bits)}
+    figures = {
+        "unpack_vs_memcpy": unpacking(made),
+        "encode_gbps": encoding(made[0], bits),
+        "huge_pages_1thread": huge(made, shape, bits, 1),
+        "huge_pages_2threads": huge(made, shape, bits, 2),
+    }
     about = (f"{name} {value:.2f}" for name, value in figures.items())
     print(f"{shape[0]} x {shape[1]} in pack{bits}, {len(made)} experts", *about, sep="; ")
     print("  tokens  threads  how     times torch  of the best  GB/s of BF16")

@@ -1,8 +1,6 @@
 """Arena: made whole or not at all, found again with all it holds, read-only to whoever only opens it."""
 
 import os
-import subprocess
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,17 +16,6 @@ from zipmoe.errors import CacheExhausted, InvalidRequest, ServiceRestarting
 @pytest.fixture
 def path(folder: Path) -> Path:
     return folder / "run" / "arena"
-
-
-@pytest.fixture
-def small_tmpfs(folder: Path) -> Iterator[Path]:
-    """One MiB of shared memory."""
-    mounted = folder / "small"
-    mounted.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", mounted], capture_output=True).returncode:
-        pytest.skip("only root may mount a tmpfs of its own")
-    yield mounted
-    subprocess.run(["umount", "--lazy", mounted], check=True)
 
 
 def test_attaching_again_keeps_contents_and_epoch(path: Path) -> None:

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
+from zipmoe.arena import huge_pages
 from zipmoe.arena.layout import PAGE, Header, Partition
 from zipmoe.errors import CacheExhausted, InvalidRequest, ServiceRestarting
 
@@ -23,11 +24,11 @@ from zipmoe.errors import CacheExhausted, InvalidRequest, ServiceRestarting
 class Arena:
     """An attached arena: `header` says what it is for, `memory` is all of it."""
 
-    def __init__(self, path: Path, header: Header, descriptor: int, access: int) -> None:
+    def __init__(self, path: Path, header: Header, descriptor: int, writable: bool) -> None:
         self.path = path
         self.header = header
         self._descriptor = descriptor
-        self.memory = memoryview(mmap.mmap(descriptor, header.size, access=access))
+        self.memory = huge_pages.shared(descriptor, header.size, writable)
         # An open file keeps its pages, also when it is removed: who attaches only for a while gives them back.
         weakref.finalize(self, os.close, descriptor)
 
@@ -43,7 +44,7 @@ class Arena:
             found = _make(path, wanted)
         elif replace(found, epoch=wanted.epoch) != wanted:
             raise InvalidRequest(_difference(path, found, wanted))
-        return cls(path, found, os.open(path, os.O_RDWR | os.O_CLOEXEC), mmap.ACCESS_WRITE)
+        return cls(path, found, os.open(path, os.O_RDWR | os.O_CLOEXEC), writable=True)
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -51,7 +52,7 @@ class Arena:
         header = _header_at(path)
         if header is None:
             raise ServiceRestarting(f"there is no arena at {path} yet: start the expert store")
-        return cls(path, header, os.open(path, os.O_RDWR | os.O_CLOEXEC), mmap.ACCESS_READ)
+        return cls(path, header, os.open(path, os.O_RDWR | os.O_CLOEXEC), writable=False)
 
     def writable(self, offset: int, length: int) -> memoryview:
         """A second, writable mapping of some pages, for their one owner. Both numbers are multiples of a page."""
@@ -94,6 +95,8 @@ def _make(path: Path, wanted: Header) -> Header:
     path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
     descriptor = os.open(_new(path), os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o660)
     try:
+        os.ftruncate(descriptor, header.size)
+        huge_pages.fill(descriptor, header.size)
         os.posix_fallocate(descriptor, 0, header.size)
         os.pwrite(descriptor, header.to_bytes(), 0)
         # Renamed only when whole: whoever finds an arena may map all of it.

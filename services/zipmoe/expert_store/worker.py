@@ -6,13 +6,13 @@ Started by `pool` alone. It holds a lock while it lives, so that everybody can t
 more, and ends when its socket does. Small on purpose: neither grpc nor asyncio nor numpy is imported here.
 """
 
-import mmap
 import os
 import socket
 import sys
 from functools import partial
 from pathlib import Path
 
+from zipmoe.arena import huge_pages
 from zipmoe.arena.leases import WORKERS, Leases
 from zipmoe.errors import CorruptExpert
 from zipmoe.expert_store.task import Act, Outcome, Result, Task
@@ -43,7 +43,7 @@ def main() -> None:
 def _map(path: str) -> memoryview:
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
-        return memoryview(mmap.mmap(descriptor, 0))
+        return huge_pages.shared(descriptor, os.fstat(descriptor).st_size, writable=True)
     finally:
         os.close(descriptor)
 

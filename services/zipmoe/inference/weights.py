@@ -4,14 +4,14 @@ Matrices stay packed wherever that is smaller, and are multiplied so.
 """
 
 import math
-import mmap
 
 import torch
 from torch import Tensor
 
+from zipmoe.arena import huge_pages
 from zipmoe.inference.model.weight import DenseWeights, Weight
 from zipmoe.kernels import Packed
-from zipmoe.pack.blob import CODE_BITS, packed_offset, slot_bytes
+from zipmoe.pack.blob import CODE_BITS, Blob, packed_offset, slot_bytes
 from zipmoe.pack.codec import codec
 from zipmoe.pack.reader import Pack
 from zipmoe.pack.restore import Scratch, restore, restore_packed
@@ -22,21 +22,21 @@ def load_dense(pack: Pack) -> DenseWeights:
     matrices: dict[str, Weight] = {}
     vectors: dict[str, Tensor] = {}
     decoder = codec(pack.codec)
+    # One after the other, each from a page on, as reading past the page cache needs.
+    memory, used = huge_pages.anonymous(sum(_bytes(*form) for form in pack.dense.values())), 0
     with Scratch() as scratch:
         for name, (shape, blob) in pack.dense.items():
-            bits = min(CODE_BITS, key=blob.part_bytes)
-            packed_bytes = packed_offset(blob.weights) + blob.part_bytes(bits)
-            if len(shape) == 2 and packed_bytes < slot_bytes(blob.weights):
-                memory = _memory(packed_bytes)
-                restore_packed(pack.dense_file, blob, decoder, bits, memory, scratch)
-                matrices[name] = packed_matrix(memory, blob.weights, 0, *shape)
+            size = _bytes(shape, blob)
+            slot, used = memory[used : used + size], used + size
+            if (bits := _bits(shape, blob)) is not None:
+                restore_packed(pack.dense_file, blob, decoder, bits, slot, scratch)
+                matrices[name] = packed_matrix(slot, blob.weights, 0, *shape)
                 continue
-            memory = _memory(slot_bytes(blob.weights))
-            restore(pack.dense_file, blob, decoder, memory, scratch)
+            restore(pack.dense_file, blob, decoder, slot, scratch)
             # Twice as many words as numbers: it is FP32.
             wide = blob.weights == 2 * math.prod(shape)
             dtype, count = (torch.float32, blob.weights // 2) if wide else (torch.bfloat16, blob.weights)
-            tensor = torch.frombuffer(memory, dtype=dtype, count=count).view(*shape)
+            tensor = torch.frombuffer(slot, dtype=dtype, count=count).view(*shape)
             (matrices if len(shape) == 2 else vectors)[name] = tensor
     return DenseWeights(matrices, vectors)
 
@@ -47,6 +47,14 @@ def packed_matrix(slot: memoryview, weights: int, first: int, rows: int, columns
     return Packed(slot[:weights], slot[half:], first, rows, columns)
 
 
-def _memory(size: int) -> memoryview:
-    """Mapped memory starts on a page, as reading past the page cache needs."""
-    return memoryview(mmap.mmap(-1, size))
+def _bits(shape: tuple[int, ...], blob: Blob) -> int | None:
+    """Of an exponent's code, if it stays packed."""
+    bits = min(CODE_BITS, key=blob.part_bytes)
+    smaller = packed_offset(blob.weights) + blob.part_bytes(bits) < slot_bytes(blob.weights)
+    return bits if len(shape) == 2 and smaller else None
+
+
+def _bytes(shape: tuple[int, ...], blob: Blob) -> int:
+    """Of memory: whole pages."""
+    bits = _bits(shape, blob)
+    return slot_bytes(blob.weights) if bits is None else packed_offset(blob.weights) + blob.part_bytes(bits)

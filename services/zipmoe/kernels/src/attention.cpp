@@ -11,6 +11,9 @@ namespace zipmoe {
 namespace {
 
 constexpr size_t kLanes = 16;
+constexpr size_t kLineOfWords = 32;
+// Positions that keys and values are asked for ahead: some kilobytes, about as long as memory takes.
+constexpr size_t kAhead = 8;
 // Products for which another thread is worth waking.
 constexpr size_t kWorthSharing = 1 << 13;
 
@@ -20,16 +23,34 @@ struct Heads {
     size_t shared;  // heads of the query that share one of the keys
     size_t first;   // of those that share, the first's place among them
     size_t head(size_t h) const { return (first + h) / shared; }  // whose keys head h has, from the first's on
+    size_t kept() const { return head(count - 1) + 1; }           // of the keys
 };
 
-// scores[h][s] = query h times its key of position s, in FP32. Keys are `stride` words apart, scores `positions`.
+// Keys or values of a few positions, `stride` words apart, of some heads; then those that are read `next`.
+struct Stretch {
+    const uint16_t* words;
+    size_t tokens;
+    size_t stride;
+    const uint16_t* next;
+
+    // Asks for what the heads have of the position kAhead behind this one, `count` words: the hardware does not, for what
+    // other threads' heads have lies between.
+    ZIPMOE_INLINE void ask(size_t s, size_t count) const {
+        const size_t there = s + kAhead;
+        const uint16_t* const row = there < tokens ? words + there * stride : next + (there - tokens) * stride;
+        for (size_t i = 0; i < count; i += kLineOfWords) __builtin_prefetch(row + i, 0, 3);
+    }
+};
+
+// scores[h][s] = query h times its key of position s, in FP32; scores of a head are `positions` apart.
 ZIPMOE_CLONES
-void products(const float* queries, const Heads& heads, size_t width, const uint16_t* keys, size_t stride, size_t tokens,
-              float* scores, size_t positions) {
-    for (size_t s = 0; s < tokens; ++s, keys += stride) {
+void products(const float* queries, const Heads& heads, size_t width, const Stretch& keys, float* scores,
+              size_t positions) {
+    for (size_t s = 0; s < keys.tokens; ++s) {
+        keys.ask(s, heads.kept() * width);
         for (size_t h = 0; h < heads.count; ++h) {
             const float* const query = queries + h * width;
-            const uint16_t* const key = keys + heads.head(h) * width;
+            const uint16_t* const key = keys.words + s * keys.stride + heads.head(h) * width;
             float lanes[kLanes] = {};
             size_t i = 0;
             for (; i + kLanes <= width; i += kLanes)
@@ -42,13 +63,13 @@ void products(const float* queries, const Heads& heads, size_t width, const uint
     }
 }
 
-// out[h][i] += sum over s of shares[h][s] * values[s][i] of h, values `stride` words apart and shares `positions`.
+// out[h][i] += sum over s of shares[h][s] * values[s][i] of h; shares of a head are `positions` apart.
 ZIPMOE_CLONES
-void mix(const float* shares, size_t positions, const Heads& heads, size_t tokens, const uint16_t* values, size_t stride,
-         size_t width, float* out) {
-    for (size_t s = 0; s < tokens; ++s, values += stride) {
+void mix(const float* shares, size_t positions, const Heads& heads, const Stretch& values, size_t width, float* out) {
+    for (size_t s = 0; s < values.tokens; ++s) {
+        values.ask(s, heads.kept() * width);
         for (size_t h = 0; h < heads.count; ++h) {
-            const uint16_t* const value = values + heads.head(h) * width;
+            const uint16_t* const value = values.words + s * values.stride + heads.head(h) * width;
             const float share = shares[h * positions + s];
             float* const sum = out + h * width;
             for (size_t i = 0; i < width; ++i) sum[i] += share * widen(value[i]);
@@ -56,11 +77,15 @@ void mix(const float* shares, size_t positions, const Heads& heads, size_t token
     }
 }
 
-// The pages of a sequence's first `positions` tokens: act(first token of the page, tokens there, the page's first row).
+// The pages of a sequence's first `positions` tokens: act(first token of the page, its rows). Behind the last one comes
+// `then`.
 template <typename Act>
-void each_page(const int32_t* pages, size_t page, size_t positions, Act act) {
+void each_page(const int32_t* pages, size_t page, size_t positions, const uint16_t* words, size_t stride,
+               const uint16_t* then, Act act) {
+    const auto at = [&](size_t from) { return words + static_cast<size_t>(pages[from / page]) * page * stride; };
     for (size_t from = 0; from < positions; from += page)
-        act(from, std::min(page, positions - from), static_cast<size_t>(pages[from / page]) * page);
+        act(from, Stretch{at(from), std::min(page, positions - from), stride,
+                          from + page < positions ? at(from + page) : then});
 }
 
 // Some heads of one token, whose first one has the keys `head`.
@@ -75,8 +100,9 @@ void attend_heads(const uint16_t* query, const Cache& cache, const int32_t* page
     const size_t stride = cache.heads * width, value_stride = cache.values ? cache.heads * value_width : stride;
     const uint16_t* const keys = cache.keys + head * width;
     const uint16_t* const values = cache.values ? cache.values + head * value_width : keys;
-    each_page(pages, cache.page, positions, [&](size_t from, size_t tokens, size_t row) {
-        products(wide.data(), heads, width, keys + row * stride, stride, tokens, scores.data() + from, positions);
+    const uint16_t* const first = values + static_cast<size_t>(pages[0]) * cache.page * value_stride;
+    each_page(pages, cache.page, positions, keys, stride, first, [&](size_t from, const Stretch& rows) {
+        products(wide.data(), heads, width, rows, scores.data() + from, positions);
     });
     for (size_t h = 0; h < heads.count; ++h) {
         float* const score = scores.data() + h * positions;
@@ -85,9 +111,8 @@ void attend_heads(const uint16_t* query, const Cache& cache, const int32_t* page
         for (size_t s = 0; s < positions; ++s) sum += score[s] = std::exp(score[s] - most);
         for (size_t s = 0; s < positions; ++s) score[s] = rounded(score[s] / sum);
     }
-    each_page(pages, cache.page, positions, [&](size_t from, size_t tokens, size_t row) {
-        mix(scores.data() + from, positions, heads, tokens, values + row * value_stride, value_stride, value_width,
-            sums.data());
+    each_page(pages, cache.page, positions, values, value_stride, first, [&](size_t from, const Stretch& rows) {
+        mix(scores.data() + from, positions, heads, rows, value_width, sums.data());
     });
     for (size_t i = 0; i < sums.size(); ++i) out[i] = narrow(sums[i]);
 }

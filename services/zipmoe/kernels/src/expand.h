@@ -113,7 +113,12 @@ private:
             position_ = from / kPage * kPage;
             while (position_ < from) position_ += (++escape_)->distance;
         }
-        for (; position_ < to; position_ += (++escape_)->distance) out[position_ - from] = escape_->turned;
+        // In registers: for all that the compiler knows, a byte that is written may be one of a member.
+        const Escape* escape = escape_;
+        size_t position = position_;
+        for (; position < to; position += (++escape)->distance) out[position - from] = escape->turned;
+        escape_ = escape;
+        position_ = position;
     }
 
     const Run& run_;
