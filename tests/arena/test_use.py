@@ -35,7 +35,7 @@ def test_a_use_adds_to_what_is_left() -> None:
     steps(use, int(RECENT_HALF_LIFE))
     use.decoded([3])
     found = use.read(3)
-    assert (found.count, found.step) == (2, RECENT_HALF_LIFE)
+    assert (found.uses, found.step) == (2, RECENT_HALF_LIFE)
     assert found.recent == pytest.approx(1.5)
     assert found.habit == pytest.approx(1 + 2 ** (-RECENT_HALF_LIFE / HABIT_HALF_LIFE))
 
@@ -70,7 +70,7 @@ def test_counts_and_the_clock_are_exact(acts: list[tuple[str, set[int]]]) -> Non
     used = [expert for act, experts in acts if act != "advance" for expert in experts]
     assert use.total() == len(used)
     assert use.step() == sum(act == "advance" for act, _ in acts)
-    assert [use.read(expert).count for expert in range(HEADER.records)] == [
+    assert [use.read(expert).uses for expert in range(HEADER.records)] == [
         used.count(expert) for expert in range(HEADER.records)
     ]
 

@@ -86,7 +86,7 @@ class Grant:
 
     def holds(self, run: "Run") -> bool:
         """Whether it protects the expert still: nobody has used it, and little time has passed."""
-        unused = run.use.read(self.expert).count == self.uses
+        unused = run.use.read(self.expert).uses == self.uses
         return run.scheduler is self.scheduler and unused and run.loop.time() < self.at + 0.9 * TAKE_UP_SECONDS
 
 
@@ -281,7 +281,7 @@ class Run:
         self, scheduler: Scheduler, experts: list[int], phase: Phase, found: Mapping[int, int], arrivals: Arrivals
     ) -> None:
         await self.store.travel()
-        began, uses = self.loop.time(), {expert: self.use.read(expert).count for expert in experts}
+        began, uses = self.loop.time(), {expert: self.use.read(expert).uses for expert in experts}
         left = set(experts)
         try:
             async with asyncio.timeout(PATIENCE_SECONDS), aclosing(scheduler.acquire(experts, phase, found)) as granted:
@@ -337,7 +337,7 @@ class Reader:
         while here or missing:
             scheduler, call = await self._run.serving() if missing else self._run.scheduler, None
             if missing:
-                found = {expert: self._run.use.read(expert).count for expert in here}
+                found = {expert: self._run.use.read(expert).uses for expert in here}
                 call, arrivals = self._run.call(missing, self._phase, found)
                 self._run.stepped()
             if forecasts and scheduler is not None and self._random.random() < 0.8:

@@ -1,7 +1,5 @@
 """Policy: the least worth goes first, and a prefill never flushes what decoding sequences use."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,7 +21,7 @@ from zipmoe.scheduler.policy import (
 NOW, LAYERS = 1000, 4
 uses = st.builds(
     Use,
-    count=st.integers(1, 100),
+    uses=st.integers(1, 100),
     step=st.integers(NOW - 2 * WORKING_SET_STEPS, NOW),
     recent=st.one_of(st.just(0.0), st.floats(0.001, 3)),
     habit=st.one_of(st.just(0.0), st.floats(0.001, 50)),
@@ -69,8 +67,8 @@ def test_a_layer_is_next_visited_in_this_step_if_it_comes_after_the_present_one(
 def test_what_was_just_used_is_worth_no_more_than_what_is_about_to_be(use: Use, place: Place) -> None:
     """The same history, one visit of its layer ago: the slot of one has to be kept for a step, of the other hardly."""
     behind, before = place.next(place.layer), place.next((place.layer + 1) % LAYERS)
-    one = affinity(replace(use, step=behind.step - 1), behind)
-    other = affinity(replace(use, step=before.step - 1), before)
+    one = affinity(use._replace(step=behind.step - 1), behind)
+    other = affinity(use._replace(step=before.step - 1), before)
     assert one <= other
     assert other == pytest.approx(LAYERS * one)
 
@@ -94,7 +92,7 @@ def test_least_recently_used_is_to_the_layer() -> None:
 
 
 def test_least_frequently_used_counts_all_uses() -> None:
-    assert lfu(Use(count=3, step=1), Visit(NOW, 1.0)) > lfu(Use(count=2, step=NOW), Visit(NOW, 1.0))
+    assert lfu(Use(uses=3, step=1), Visit(NOW, 1.0)) > lfu(Use(uses=2, step=NOW), Visit(NOW, 1.0))
 
 
 def test_among_equals_what_the_last_prompt_wanted_less_goes_first() -> None:

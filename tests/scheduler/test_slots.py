@@ -60,7 +60,7 @@ async def test_a_grant_stays_until_it_is_taken_up(
     async with staged(folder, slots=2, prompt=True) as scene:
         if found:
             await scene.get(0, 1)
-            counts = {expert: scene.use.read(expert).count for expert in (0, 1)}
+            counts = {expert: scene.use.read(expert).uses for expert in (0, 1)}
             assert not [expert async for expert, _ in scene.scheduler.acquire([], Phase.DECODE, counts)]
         else:
             granted = [expert async for expert, _ in scene.scheduler.acquire([0, 1], Phase.DECODE)]
@@ -167,7 +167,7 @@ async def test_what_was_used_before_the_call_came_is_not_kept(folder: Path, monk
     monkeypatch.setattr(victims, "TAKE_UP_SECONDS", 1000.0)
     async with staged(folder, slots=2, prompt=True) as scene:
         await scene.get(0, 1)
-        found = {expert: scene.use.read(expert).count for expert in (0, 1)}
+        found = {expert: scene.use.read(expert).uses for expert in (0, 1)}
         scene.take_up(0)
         scene.take_up(1)
         assert [expert async for expert, _ in scene.scheduler.acquire([2], Phase.DECODE, found)] == [2]

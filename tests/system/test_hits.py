@@ -74,7 +74,7 @@ async def test_a_call_says_what_its_walk_has_found(demo_pack: Path, monkeypatch:
             experts, each = local.experts, local.experts.header.experts
             for layer in 2 * [*range(experts.header.layers)]:
                 wanted = range(layer * each, (layer + 1) * each, 2)
-                counts = {number: experts.use.read(number).count for number in wanted}
+                counts = {number: experts.use.read(number).uses for number in wanted}
                 needed = {number % each: 1.0 for number in wanted}
                 calls.clear()
                 await on_thread(lambda walk: [len(some) for some in walk], experts.walk(layer, needed, needed))

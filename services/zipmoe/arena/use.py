@@ -5,8 +5,7 @@ Read without a lock, a record may be torn: it only weighs a choice, it never dec
 
 import struct
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from zipmoe.arena.layout import USE_BYTES, Header
 
@@ -19,12 +18,12 @@ _CLOCK: Final = struct.Struct("<QQ")
 _USE: Final = struct.Struct("<QQddd")
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
-    """`count` of all leases taken to multiply with it, `step` of the last one while decoding (0: none), `recent` and
-    `habit`: ageing counts of those at that step, `prompt`: gate weights summed over the prompt chunk prefilled last."""
+class Use(NamedTuple):
+    """`uses`: leases ever taken to multiply with it, `step` of the last one while decoding (0: none), `recent` and
+    `habit`: ageing counts of those at that step, `prompt`: gate weights summed over the prompt chunk prefilled last. A
+    tuple, for the scheduler makes thousands for each token."""
 
-    count: int = 0
+    uses: int = 0
     step: int = 0
     recent: float = 0.0
     habit: float = 0.0
@@ -55,7 +54,7 @@ class UseTable:
         _CLOCK.pack_into(self._memory, self._first, self.step() + 1, self.total())
 
     def read(self, expert: int) -> Use:
-        return Use(*_USE.unpack_from(self._memory, self._place(expert)))
+        return Use._make(_USE.unpack_from(self._memory, self._place(expert)))
 
     def decoded(self, experts: Collection[int]) -> None:
         """Counts a use of each by decoding sequences. On the hot path."""

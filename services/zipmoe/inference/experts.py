@@ -176,7 +176,7 @@ class Experts:
     def _acquire(self, missing: list[int], here: list[int], prefilled: Collection[int]) -> None:
         self._arrived, header = SimpleQueue(), self.header
         # In the first call, for what a prompt alone wants is in less of a hurry.
-        found = {number: self.use.read(number).count for number in here}
+        found = {number: self.use.read(number).uses for number in here}
         for prefill in (False, True):
             if numbers := [number for number in missing if (number in prefilled) is prefill]:
                 each = Acquisition(self._client, self._loop, header.epoch, header.experts, prefill, self._arrived)

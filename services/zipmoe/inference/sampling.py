@@ -71,7 +71,9 @@ def likeliest(logits: Tensor) -> int:
     """The first of the highest logits. torch's own would wake its threads for every token."""
     if logits.dtype != torch.bfloat16:
         return int(logits.argmax())
-    return int((logits.view(torch.int16).numpy().astype(np.int32) << 16).view(np.float32).argmax())
+    words = logits.view(torch.int16).numpy().astype(np.int32)
+    words <<= 16
+    return int(words.view(np.float32).argmax())
 
 
 def choose(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> int:

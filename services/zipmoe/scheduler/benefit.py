@@ -43,17 +43,17 @@ class Benefit:
 
     def landed(self, expert: int, size: int) -> None:
         """It is resident, and nobody has waited for it."""
-        self._unused[expert] = self._use.read(expert).count, size
+        self._unused[expert] = self._use.read(expert).uses, size
 
     def gone(self, expert: int) -> None:
         """It has to be loaded anew; what it was used for before, the use table knows."""
         if expert in self._unused:
             uses, size = self._unused.pop(expert)
-            if self._use.read(expert).count != uses:
+            if self._use.read(expert).uses != uses:
                 self.used(size)
 
     def counts(self) -> Counts:
         for expert, (uses, _) in list(self._unused.items()):
-            if self._use.read(expert).count != uses:
+            if self._use.read(expert).uses != uses:
                 self.gone(expert)
         return replace(self._counts)

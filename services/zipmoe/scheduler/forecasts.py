@@ -139,14 +139,14 @@ class Forecasts:
             self.benefit.used(bytes_read)
         else:
             self.benefit.landed(expert, bytes_read)
-            self._spared[expert] = Spared(made, self._use.read(expert).count, time.monotonic() + SPARED_SECONDS)
+            self._spared[expert] = Spared(made, self._use.read(expert).uses, time.monotonic() + SPARED_SECONDS)
 
     def spared(self) -> frozenset[int]:
         """Residents that are still to be used as was forecast."""
         step, layer, now = self._use.step(), self._at.layer, time.monotonic()
         for expert, of in list(self._spared.items()):
             ahead = of.made.step == step and of.made.layer <= layer <= expert // self._experts
-            if not ahead or self._use.read(expert).count != of.uses or now > of.until:
+            if not ahead or self._use.read(expert).uses != of.uses or now > of.until:
                 del self._spared[expert]
         return frozenset(self._spared)
 

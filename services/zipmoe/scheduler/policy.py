@@ -88,7 +88,7 @@ def chance(recent: Number, habit: Number) -> Number:
 affinity: Final = Worth(lambda use, step: chance(*use.aged(step)), lambda worth, visit: worth / visit.ahead)
 # The last visit was a whole step before the next one.
 lru: Final = Worth(lambda use, _: use.step, lambda worth, visit: worth - (visit.step - visit.ahead))
-lfu: Final = Worth(lambda use, _: use.count, lambda worth, _: worth)
+lfu: Final = Worth(lambda use, _: use.uses, lambda worth, _: worth)
 
 # What is served with comes first; the others are there to be compared with.
 POLICIES: Final[Mapping[str, Worth]] = MappingProxyType({"affinity": affinity, "lru": lru, "lfu": lfu})

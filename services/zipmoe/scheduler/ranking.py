@@ -4,7 +4,7 @@ and the least of all is the least of the layers' first.
 """
 
 from collections import deque
-from collections.abc import Collection, Container, Iterator
+from collections.abc import Collection, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from zipmoe.arena.use import Use, UseTable
@@ -50,14 +50,15 @@ class Ranking:
         self._rank(residents, range(len(self._layers)), visits)
         yield from self._least(residents, kept, visits)
 
-    def _rank(self, residents: Collection[int], layers: Collection[int], visits: list[Visit]) -> None:
-        found: dict[int, list[tuple[float, int, Use]]] = {layer: [] for layer in layers}
-        for expert in residents if found else ():
-            if (layer := expert // self._experts) in found:
-                use = self._use.read(expert)
-                found[layer].append((self._worth.of(use, visits[layer].step), expert, use))
-        for layer, all_ in found.items():
-            self._layers[layer] = _Layer(visits[layer].step, deque(sorted(all_, key=lambda each: each[:2])))
+    def _rank(self, residents: Container[int], layers: Iterable[int], visits: list[Visit]) -> None:
+        read, of = self._use.read, self._worth.of
+        for layer in layers:
+            step, found = visits[layer].step, list[tuple[float, int, Use]]()
+            for expert in range(layer * self._experts, (layer + 1) * self._experts):
+                if expert in residents:
+                    use = read(expert)
+                    found.append((of(use, step), expert, use))
+            self._layers[layer] = _Layer(step, deque(sorted(found)))
 
     def _least(self, residents: Container[int], kept: Container[int], visits: list[Visit]) -> Iterator[int]:
         passed, due = list[tuple[int, tuple[float, int, Use]]](), self._worth.due

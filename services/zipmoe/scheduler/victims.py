@@ -37,11 +37,11 @@ class Victims:
 
     def grant(self, expert: int) -> None:
         """Protects a resident expert until its acquirer has used it."""
-        self._granted[expert] = (self._use.read(expert).count, time.monotonic() + TAKE_UP_SECONDS)
+        self._granted[expert] = (self._use.read(expert).uses, time.monotonic() + TAKE_UP_SECONDS)
 
     def found(self, expert: int, uses: int) -> None:
         """The same for one that somebody has found resident, at so many uses, unless it has been used since."""
-        if self._residency.ready(expert) and self._use.read(expert).count == uses:
+        if self._residency.ready(expert) and self._use.read(expert).uses == uses:
             self.grant(expert)
 
     def for_demand(
@@ -73,7 +73,7 @@ class Victims:
     def _untaken(self, expert: int) -> bool:
         """Granted, and its acquirer has not yet used it."""
         count, deadline = self._granted[expert]
-        if self._use.read(expert).count == count and time.monotonic() < deadline:
+        if self._use.read(expert).uses == count and time.monotonic() < deadline:
             return True
         del self._granted[expert]
         return False
