@@ -102,6 +102,8 @@ def _make(path: Path, wanted: Header) -> Header:
         # Renamed only when whole: whoever finds an arena may map all of it.
         os.rename(_new(path), path)
     except OSError as error:
+        # What it has got so far is not to be counted as taken.
+        os.ftruncate(descriptor, 0)
         _new(path).unlink(missing_ok=True)
         room = os.statvfs(path.parent)
         raise CacheExhausted(
