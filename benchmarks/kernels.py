@@ -187,23 +187,23 @@ def encoding(one: Expert, bits: int) -> float:
     return 2 * words.numel() / statistics.median(seconds(lambda: encode(words, bits)) for _ in range(9)) / 1e9
 
 
-def huge(made: list[Expert], shape: tuple[int, int], bits: int, threads: int) -> float:
+def pages(huge: list[Expert], small: list[Expert], threads: int) -> float:
     """One token with experts that lie in huge pages, against the same in small ones."""
-    x, there = torch.randn(1, shape[0]).bfloat16(), experts(*shape, bits, in_huge_pages)
+    x = torch.randn(1, small[0].packed_down.rows).bfloat16()
 
-    def run(where: list[Expert]) -> Callable[[int], object]:
-        return lambda number: [by_packed(x, one, threads) for one in batch(where, number)]
+    def run(made: list[Expert]) -> Callable[[int], object]:
+        return lambda number: [by_packed(x, one, threads) for one in batch(made, number)]
 
-    return alternate(run(there), run(made)).ratio
+    return alternate(run(huge), run(small)).ratio
 
 
 def measured(shape: tuple[int, int], bits: int) -> dict[str, float]:
-    made = experts(*shape, bits)
+    made, huge = experts(*shape, bits), experts(*shape, bits, in_huge_pages)
     figures = {
         "unpack_vs_memcpy": unpacking(made),
         "encode_gbps": encoding(made[0], bits),
-        "huge_pages_1thread": huge(made, shape, bits, 1),
-        "huge_pages_2threads": huge(made, shape, bits, 2),
+        "huge_pages_1thread": pages(huge, made, 1),
+        "huge_pages_2threads": pages(huge, made, 2),
     }
     about = (f"{name} {value:.2f}" for name, value in figures.items())
     print(f"{shape[0]} x {shape[1]} in pack{bits}, {len(made)} experts", *about, sep="; ")

@@ -1,5 +1,5 @@
 """Huge pages: memory in pieces of 2 MiB. Who reads all of gigabytes again and again in pages of 4 KiB waits for each
-page's address, too; multiplying a token goes a tenth faster without (docs/codecs.md).
+page's address, too (docs/codecs.md says how long).
 
 Asked for, never insisted on: an older kernel, or memory that is left in small pieces, gives the usual ones. Nobody has
 to set anything, for what is asked for here does not depend on the system's settings for tmpfs.

@@ -7,7 +7,6 @@ from typing import Final
 
 from zipmoe.arena.layout import Header
 from zipmoe.expert_store.size import FORMS, arena_header
-from zipmoe.pack.blob import CODE_BITS, packed_offset, slot_bytes
 from zipmoe.pack.reader import Pack
 from zipmoe.plan.cost import Device
 from zipmoe.plan.known import Known, known
@@ -58,12 +57,7 @@ def record_file(pack: Pack) -> Path:
 
 def dense_bytes(pack: Pack) -> int:
     """Of the weights that are no experts, as inference keeps them."""
-    total = 0
-    for tensor in pack.dense.values():
-        blob, plain = tensor.blob, slot_bytes(tensor.blob.weights)
-        packed = packed_offset(blob.weights) + min(blob.part_bytes(bits) for bits in CODE_BITS)
-        total += min(plain, packed) if len(tensor.shape) == 2 else plain
-    return total
+    return sum(tensor.resident_bytes for tensor in pack.dense.values())
 
 
 def dense_weights(pack: Pack) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor
 from zipmoe.arena import huge_pages
 from zipmoe.inference.model.weight import DenseWeights, Weight
 from zipmoe.kernels import Packed
-from zipmoe.pack.blob import CODE_BITS, Blob, packed_offset, slot_bytes
+from zipmoe.pack.blob import packed_offset
 from zipmoe.pack.codec import codec
 from zipmoe.pack.reader import Pack
 from zipmoe.pack.restore import Scratch, restore, restore_packed
@@ -23,13 +23,13 @@ def load_dense(pack: Pack) -> DenseWeights:
     vectors: dict[str, Tensor] = {}
     decoder = codec(pack.codec)
     # One after the other, each from a page on, as reading past the page cache needs.
-    memory, used = huge_pages.anonymous(sum(_bytes(*form) for form in pack.dense.values())), 0
+    memory, used = huge_pages.anonymous(sum(each.resident_bytes for each in pack.dense.values())), 0
     with Scratch() as scratch:
-        for name, (shape, blob) in pack.dense.items():
-            size = _bytes(shape, blob)
-            slot, used = memory[used : used + size], used + size
-            if (bits := _bits(shape, blob)) is not None:
-                restore_packed(pack.dense_file, blob, decoder, bits, slot, scratch)
+        for name, stored in pack.dense.items():
+            (shape, blob), end = stored, used + stored.resident_bytes
+            slot, used = memory[used:end], end
+            if stored.bits:
+                restore_packed(pack.dense_file, blob, decoder, stored.bits, slot, scratch)
                 matrices[name] = packed_matrix(slot, blob.weights, 0, *shape)
                 continue
             restore(pack.dense_file, blob, decoder, slot, scratch)
@@ -45,16 +45,3 @@ def packed_matrix(slot: memoryview, weights: int, first: int, rows: int, columns
     """The matrix that starts at weight `first` of the run of `weights` that lies packed in `slot`."""
     half = packed_offset(weights)
     return Packed(slot[:weights], slot[half:], first, rows, columns)
-
-
-def _bits(shape: tuple[int, ...], blob: Blob) -> int | None:
-    """Of an exponent's code, if it stays packed."""
-    bits = min(CODE_BITS, key=blob.part_bytes)
-    smaller = packed_offset(blob.weights) + blob.part_bytes(bits) < slot_bytes(blob.weights)
-    return bits if len(shape) == 2 and smaller else None
-
-
-def _bytes(shape: tuple[int, ...], blob: Blob) -> int:
-    """Of memory: whole pages."""
-    bits = _bits(shape, blob)
-    return slot_bytes(blob.weights) if bits is None else packed_offset(blob.weights) + blob.part_bytes(bits)

@@ -65,6 +65,10 @@ class Blob:
         """Bytes of memory for the exponents in codes of so many bits."""
         return self.packed_bytes[CODE_BITS.index(bits)]
 
+    def resident_bytes(self, bits: int) -> int:
+        """Bytes of memory for the run packed in codes of so many bits, or with 0 as BF16; whole pages."""
+        return packed_offset(self.weights) + self.part_bytes(bits) if bits else slot_bytes(self.weights)
+
     @property
     def shrunk(self) -> bool:
         """Whether no chunk is stored as it is."""

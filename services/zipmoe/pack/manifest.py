@@ -13,7 +13,7 @@ import msgpack
 from xxhash import xxh3_64_intdigest
 
 from zipmoe.errors import CorruptExpert, InvalidRequest
-from zipmoe.pack.blob import Blob
+from zipmoe.pack.blob import CODE_BITS, Blob
 from zipmoe.pack.disk import write_durably
 from zipmoe.pack.geometry import Geometry
 
@@ -27,8 +27,18 @@ _HEAD = struct.Struct("<8sIQ")
 
 
 class DenseTensor(NamedTuple):
+    """`bits` are those of the codes that inference keeps it in, 0 for BF16: a matrix is packed if that is smaller."""
+
     shape: tuple[int, ...]
     blob: Blob
+
+    @property
+    def bits(self) -> int:
+        return min((0, *CODE_BITS), key=self.blob.resident_bytes) if len(self.shape) == 2 else 0
+
+    @property
+    def resident_bytes(self) -> int:
+        return self.blob.resident_bytes(self.bits)
 
 
 @dataclass(frozen=True, slots=True)

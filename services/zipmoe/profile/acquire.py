@@ -19,7 +19,7 @@ from zipmoe.pack.codec import codec
 from zipmoe.pack.reader import Pack
 from zipmoe.pack.restore import Scratch
 from zipmoe.pack.writer import pack as write_pack
-from zipmoe.profile.form import bring, form_bytes, smallest
+from zipmoe.profile.form import bring, smallest
 from zipmoe.profile.sample import memory, write_checkpoint
 from zipmoe.profile.services import Services, services
 from zipmoe.profile.timing import seconds_of
@@ -62,7 +62,7 @@ def _alone(packed: Path) -> Cost:
     with Pack.open(packed) as pack, Scratch() as scratch:
         how, file, blobs = codec(pack.codec), pack.experts_file, pack.manifest.experts[0]
         bits = smallest(blobs[0])
-        slot = memory(max(form_bytes(blob, bits) for blob in blobs))
+        slot = memory(max(blob.resident_bytes(bits) for blob in blobs))
         used = process_time()
         times = [seconds_of(partial(bring, file, blob, how, bits, slot, scratch)) for blob in blobs]
         return statistics.median(times), (process_time() - used) / len(times)

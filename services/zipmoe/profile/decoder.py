@@ -14,7 +14,7 @@ import sys
 from zipmoe.pack.codec import codec
 from zipmoe.pack.reader import Pack
 from zipmoe.pack.restore import Scratch
-from zipmoe.profile.form import bring, form_bytes
+from zipmoe.profile.form import bring
 from zipmoe.profile.timing import median_of
 
 
@@ -28,7 +28,7 @@ def main() -> None:
 def _task(packed: str, bits: int, seconds: float, scratch: Scratch) -> None:
     with Pack.open(packed) as pack:
         how, blobs = codec(pack.codec), pack.manifest.experts[0]
-        slot = memoryview(mmap.mmap(-1, max(form_bytes(blob, bits) for blob in blobs)))
+        slot = memoryview(mmap.mmap(-1, max(blob.resident_bytes(bits) for blob in blobs)))
         turn = itertools.cycle(blobs)
 
         def decode() -> float:

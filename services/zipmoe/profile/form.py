@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from zipmoe.pack.blob import CODE_BITS, Blob, packed_offset, slot_bytes
+from zipmoe.pack.blob import CODE_BITS, Blob
 from zipmoe.pack.codec import Codec
 from zipmoe.pack.file import PackFile
 from zipmoe.pack.restore import Restored, Scratch, restore, restore_packed
@@ -12,12 +12,7 @@ FORMS: Final = {"bf16": 0} | {f"pack{bits}": bits for bits in CODE_BITS}
 
 def smallest(blob: Blob) -> int:
     """The bits of the form in which it takes the least memory."""
-    return min(FORMS.values(), key=lambda bits: form_bytes(blob, bits))
-
-
-def form_bytes(blob: Blob, bits: int) -> int:
-    """Bytes of memory that it takes."""
-    return packed_offset(blob.weights) + blob.part_bytes(bits) if bits else slot_bytes(blob.weights)
+    return min(FORMS.values(), key=blob.resident_bytes)
 
 
 def bring(file: PackFile, blob: Blob, codec: Codec, bits: int, slot: memoryview, scratch: Scratch) -> Restored:

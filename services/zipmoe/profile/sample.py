@@ -12,7 +12,7 @@ from zipmoe.pack.codec import codec
 from zipmoe.pack.family import FAMILIES
 from zipmoe.pack.reader import Pack
 from zipmoe.pack.restore import Scratch
-from zipmoe.profile.form import bring, form_bytes
+from zipmoe.profile.form import bring
 
 # Only the weights matter, so any family's names will do.
 SAMPLE_FAMILY: Final = "olmoe"
@@ -34,7 +34,7 @@ def slots(pack: Pack, bits: int) -> Iterator[memoryview]:
     how = codec(pack.codec)
     with Scratch() as scratch:
         for blob in blobs[:: -(-len(blobs) // DISTINCT)]:
-            slot = memory(form_bytes(blob, bits))
+            slot = memory(blob.resident_bytes(bits))
             bring(pack.experts_file, blob, how, bits, slot, scratch)
             yield slot
 

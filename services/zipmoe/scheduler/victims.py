@@ -72,8 +72,8 @@ class Victims:
 
     def _untaken(self, expert: int) -> bool:
         """Granted, and its acquirer has not yet used it."""
-        count, deadline = self._granted[expert]
-        if self._use.read(expert).uses == count and time.monotonic() < deadline:
+        uses, deadline = self._granted[expert]
+        if self._use.read(expert).uses == uses and time.monotonic() < deadline:
             return True
         del self._granted[expert]
         return False

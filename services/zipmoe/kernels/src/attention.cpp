@@ -23,7 +23,7 @@ struct Heads {
     size_t shared;  // heads of the query that share one of the keys
     size_t first;   // of those that share, the first's place among them
     size_t head(size_t h) const { return (first + h) / shared; }  // whose keys head h has, from the first's on
-    size_t kept() const { return head(count - 1) + 1; }           // of the keys
+    size_t kept() const { return head(count - 1) + 1; }           // heads of the keys that these have
 };
 
 // Keys or values of a few positions, `stride` words apart, of some heads; then those that are read `next`.

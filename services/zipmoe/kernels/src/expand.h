@@ -113,12 +113,7 @@ private:
             position_ = from / kPage * kPage;
             while (position_ < from) position_ += (++escape_)->distance;
         }
-        // In registers: for all that the compiler knows, a byte that is written may be one of a member.
-        const Escape* escape = escape_;
-        size_t position = position_;
-        for (; position < to; position += (++escape)->distance) out[position - from] = escape->turned;
-        escape_ = escape;
-        position_ = position;
+        for (; position_ < to; position_ += (++escape_)->distance) out[position_ - from] = escape_->turned;
     }
 
     const Run& run_;
