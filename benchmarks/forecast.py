@@ -33,7 +33,7 @@ from zipmoe.pack.reader import Pack
 from zipmoe.plan.lookahead import lookahead
 from zipmoe.profile.profile import profile
 
-SIZE, DEPTH, ROUNDS, TOKENS = "40%", 1, 6, 48
+SIZE, DEPTH, ROUNDS, TOKENS = "40%", 2, 6, 48
 LENGTHS: Final = (16, 40, 100)
 
 Text = list[int]

@@ -113,6 +113,15 @@ def test_where_nothing_is_packed_all_slots_are_for_words() -> None:
     assert list(candidates(plain, 10 * MODEL.words)) == [Pools(10, 0, 0)]
 
 
+def test_a_few_layers_stand_for_all_that_are_alike(predictor: Predictor) -> None:
+    """Routing that is made up has fewer layers than the model."""
+    deeper = replace(MODEL, layers=4 * MODEL.layers)
+    few = predictor.predict(Pools(3, 20, 25))
+    many = Predictor(deeper, device(), popularity(ROUTING)).predict(Pools(12, 80, 100))
+    assert many.hit_rate == few.hit_rate
+    assert (many.seconds, many.bytes) == pytest.approx((4 * few.seconds, 4 * few.bytes))
+
+
 def test_the_plan_is_no_slower_than_any_division_that_was_tried(predictor: Predictor) -> None:
     for experts in (8, 20, 40, 64, 90):
         chosen = plan(predictor, experts * PAIR)
@@ -138,7 +147,7 @@ def test_a_plane_is_kept_alone_where_the_other_costs_next_to_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("slots", "disk", "layers"), [(MODEL.total, 1e9, 0), (20, 1e9, 1), (20, 1e11, 0), (60, 1e9, 0)]
+    ("slots", "disk", "layers"), [(MODEL.total, 1e9, 0), (20, 1e9, 2), (20, 1e11, 0), (60, 1e9, 0)]
 )
 def test_forecasts_are_made_where_layers_wait_for_the_disk(slots: int, disk: float, layers: int) -> None:
     """Nothing to read; much; reads in no time; little to read."""

@@ -1,8 +1,9 @@
 """Lookahead: for how many layers ahead experts are read that will probably be wanted. Pure.
 
-Where the disk is what a layer waits for, a forecast of the next layer makes a token faster; where calls are (experts of
-a few hundred KiB), or little is missing, it makes it slower, because its loads take the time of cores that multiply:
-benchmarks.forecast measures one model of each kind. Two layers ahead come true less often than one.
+Where the disk is what a layer waits for, forecasts make a token faster; where calls are (experts of a few hundred KiB),
+or little is missing, they make it slower, because their loads take the time of cores that multiply: benchmarks.forecast
+measures one model of each kind. Two layers ahead come true less often than one, but keep the disk busy from layer to
+layer; three gain nothing more.
 """
 
 from typing import Final
@@ -13,9 +14,10 @@ from zipmoe.plan.prediction import Prediction
 
 # How much longer a layer's reads must take than asking for them.
 _DISK_BOUND: Final = 2.0
+_LAYERS: Final = 2
 
 
 def lookahead(found: Prediction, model: Model, device: Device) -> int:
-    """One, where layers wait for the disk, else none."""
+    """Two, where layers wait for the disk, else none."""
     read = found.bytes / model.layers / at(device.rates.disk, device.workers)
-    return int(read > _DISK_BOUND * device.rates.acquire)
+    return _LAYERS if read > _DISK_BOUND * device.rates.acquire else 0

@@ -54,7 +54,8 @@ class Prediction:
 
 
 class Predictor:
-    """For one model on one device, decoding with one popularity. So many `layers` of the model's are looked at."""
+    """For one model on one device, decoding with one popularity. Popularity of fewer layers than the model has stands
+    for all of them. So many `layers` of it are looked at."""
 
     def __init__(self, model: Model, device: Device, popular: Popularity, layers: int | None = None) -> None:
         self.model, self.device, self._popular = model, device, popular
@@ -108,7 +109,8 @@ class Predictor:
 
     def _quotas(self, pools: Pools) -> Mapping[int, Sequence[int]]:
         """Per layer, its experts in each state."""
-        ends = np.minimum(np.cumsum(pools.states), len(self._order))
+        share = len(self._popular.marginals) / self.model.layers
+        ends = np.minimum(np.rint(np.cumsum(pools.states) * share).astype(int), len(self._order))
         counts = np.array([np.bincount(self._order[:end], minlength=len(self._popular.marginals)) for end in ends])
         return {layer: np.diff(counts[:, layer], prepend=0).tolist() for layer in self._layers}
 
