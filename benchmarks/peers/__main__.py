@@ -84,7 +84,7 @@ def chosen(like: str, layers: int | None, work: Path, kept: Path) -> Model:
         )
         layers = most_layers(like, free, SPARE)
         if not layers:
-            raise SystemExit(f"{work} has {free / 1e9:.0f} GB free: not enough for two copies of a layer of {like}")
+            raise SystemExit(f"{work} has {free / 1e9:.0f} GB free: not enough for three copies of a layer of {like}")
         note.write_text(str(layers))
     return Model(like, layers, work)
 

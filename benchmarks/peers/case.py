@@ -28,8 +28,12 @@ class Case:
 
 
 def cases(model: str, ladder: bool) -> list[Case]:
-    """All of a model, those that need the same files together. With a `ladder`, every step from raw slots to ours;
-    without, its first and its last."""
-    steps = list(STEPS)[::-1] if ladder else [OURS, RAW]
-    found = [Case(model, name, limit) for name in steps for limit in (LIMITS if name == OURS else LIMITED)]
-    return [*found, *(Case(model, peer, limit) for peer in (LLAMACPP, ACCELERATE) for limit in LIMITS)]
+    """All of a model. First we and llama.cpp in turn, side by side under each limit, for what a machine gives changes
+    within minutes; then those together that need the same files. With a `ladder`, every step from ours to raw slots;
+    without, the first and the last."""
+    steps = list(STEPS)[-2::-1] if ladder else [RAW]
+    return [
+        *(Case(model, name, limit) for limit in LIMITS for name in (OURS, LLAMACPP)),
+        *(Case(model, name, limit) for name in steps for limit in LIMITED),
+        *(Case(model, ACCELERATE, limit) for limit in LIMITS),
+    ]

@@ -54,8 +54,8 @@ class Model:
 
 
 def most_layers(like: str, free: int, spare: int) -> int:
-    """Of a model, so that its checkpoint and one form of it besides fit on the disk; no more than it has."""
+    """Of a model, so that its checkpoint and two forms of it besides fit on the disk; no more than it has."""
     whole = preset(like)
     one, two = (Model(like, layers, Path()).size for layers in (1, 2))
-    fitting = ((free - spare) // 2 - (2 * one - two)) // (two - one)
+    fitting = ((free - spare) // 3 - (2 * one - two)) // (two - one)
     return max(0, min(int(whole.config["num_hidden_layers"]), fitting))
