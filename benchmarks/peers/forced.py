@@ -105,4 +105,9 @@ async def forced(stack: Stack, forecast: int, threads: int, unpacking: int) -> A
 
 
 def plain(dense: DenseWeights, threads: int) -> DenseWeights:
-    return replace(dense, matrices={name: unpacked(weight, threads) for name, weight in dense.matrices.items()})
+    """In memory of its own: what is loaded lies side by side, and stays while any of it does."""
+    matrices = {
+        name: weight.clone() if isinstance(weight, torch.Tensor) else unpacked(weight, threads)
+        for name, weight in dense.matrices.items()
+    }
+    return replace(dense, matrices=matrices, vectors={name: vector.clone() for name, vector in dense.vectors.items()})
