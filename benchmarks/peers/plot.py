@@ -92,5 +92,5 @@ def _save(figure: Any, path: Path) -> None:
     for kind in ("png", "svg"):
         # Without a date in it, equal results make equal files.
         about = {"Date": None} if kind == "svg" else None
-        figure.savefig(path.with_suffix(f".{kind}"), dpi=160, facecolor="white", metadata=about)
+        figure.savefig(path.with_name(f"{path.name}.{kind}"), dpi=160, facecolor="white", metadata=about)
     peer("matplotlib.pyplot").close(figure)
