@@ -118,9 +118,12 @@ def test_offline_without_it(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.usefixtures("hub")
 def test_offline_with_a_part_of_it(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     packed()
-    next(cache.rglob("model-00002-*")).unlink()
+    for file in ("model-00002-of-00003.safetensors", "tokenizer.json"):
+        next(cache.rglob(file)).unlink()
     offline(monkeypatch)
-    with pytest.raises(InvalidRequest, match=r"lacks model-00002-of-00003\.safetensors of org/small-moe"):
+    with pytest.raises(
+        InvalidRequest, match=r"lacks model-00002-of-00003\.safetensors, tokenizer\.json of org/small-moe"
+    ):
         packed(destination=tmp_path / "again")
 
 
@@ -280,10 +283,11 @@ def test_a_hub_that_is_away(hub: FakeHub) -> None:
             lambda folder: (folder / "model.safetensors").unlink(),
             "has neither model.safetensors nor model.safetensors.index",
         ),
+        (lambda folder: (folder / "tokenizer.json").unlink(), r"has no tokenizer\.json, and could be packed, not"),
         (lambda folder: half(folder), r"org/bad/model\.safetensors: .* is F16\. FP16 has no lossless split here yet"),
         (lambda folder: write(folder, random_words(8), num_hidden_layers=3), r"the checkpoint lacks model\.layers\.2"),
     ],
-    ids=["family", "config", "weights", "numbers", "layers"],
+    ids=["family", "config", "weights", "tokenizer", "numbers", "layers"],
 )
 def test_what_cannot_be_packed_is_refused_before_a_shard_is_fetched(
     hub: FakeHub, tmp_path: Path, spoil: Callable[[Path], object], says: str

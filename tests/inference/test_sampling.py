@@ -40,6 +40,15 @@ def test_of_equally_likely_tokens_greedy_takes_the_first() -> None:
     assert choose(torch.tensor([1.0, 3.0, 3.0]), Sampling(), torch.Generator()) == 1
 
 
+@given(
+    st.lists(st.tuples(st.integers(0, 0x7F80), st.sampled_from((0, 0x8000))), min_size=1), st.sampled_from((0, 0x8000))
+)
+def test_the_highest_of_any_words_is_found(words: list[tuple[int, int]], below: int) -> None:
+    """Zeros of both signs, infinities and subnormal numbers among them; and where none is above zero."""
+    logits = torch.tensor([word | sign | below for word, sign in words], dtype=torch.uint16).view(torch.bfloat16)
+    assert choose(logits, Sampling(), torch.Generator()) == int(logits.double().numpy().argmax())
+
+
 @pytest.mark.parametrize(("top_k", "kept"), [(2, {1, 3}), (3, {1, 3, 5}), (0, {0, 1, 2, 3, 4, 5}), (99, {*range(6)})])
 def test_top_k_keeps_the_k_likeliest(top_k: int, kept: set[int]) -> None:
     assert set(draws(Sampling(temperature=2.0, top_k=top_k, seed=3))) == kept

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from tests.pack.checkpoints import random_words, write
 from zipmoe.arena import arena
 from zipmoe.wire.places import Places
 
@@ -75,6 +76,15 @@ def test_up_generate_status_stop(demo_pack: Path, run: Path) -> None:
     assert not services(run)
     assert not Places.under(run).arena.exists()
     assert not Places.under(run).arena.parent.exists()
+
+
+def test_a_checkpoint_without_a_tokenizer_is_packed_and_said_not_to_be_of_use(tmp_path: Path) -> None:
+    checkpoint = write(tmp_path / "checkpoint", random_words(3))
+    (checkpoint / "tokenizer.json").unlink()
+    packed = zipmoe("pack", checkpoint, tmp_path / "pack")
+    assert packed.returncode == 0
+    assert "it has no tokenizer.json, and cannot be served" in packed.stderr
+    assert zipmoe("verify", tmp_path / "pack", "--against", checkpoint).returncode == 0
 
 
 def test_who_is_elsewhere_needs_the_certificate_and_the_token(

@@ -49,3 +49,7 @@ def _show(path: Path, made: Manifest | None) -> None:
     Console(soft_wrap=True).print(
         f"{path}: {here}{size / 2**20:.1f} MiB, {size / original:.1%} of {original / 2**20:.1f} MiB in BF16"
     )
+    if writer.TOKENIZER not in manifest.files:
+        Console(stderr=True, soft_wrap=True).print(
+            f"it has no {writer.TOKENIZER}, and cannot be served: put one beside the checkpoint, and pack again"
+        )

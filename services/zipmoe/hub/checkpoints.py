@@ -30,7 +30,7 @@ from zipmoe.pack.checkpoint import INDEX, SINGLE, check_words, read_json, shard_
 from zipmoe.pack.family import geometry, runs
 from zipmoe.pack.geometry import Geometry
 from zipmoe.pack.shard import Tensor
-from zipmoe.pack.writer import SMALL_FILES
+from zipmoe.pack.writer import SMALL_FILES, TOKENIZER
 
 # (bytes done, of how many, what is done now)
 Progress = Callable[[int, int, str], None]
@@ -91,13 +91,18 @@ class Hub:
                 shards, index = [SINGLE], []
             wanted = [*SMALL_FILES, *index, *shards]
             files = self._cached(found, wanted) if self.offline else self._listed(found, wanted)
-        if missing := set(shards) - {file.name for file in files}:
-            if self.offline:
-                raise self._absent(found.name, missing)
-            what = (
-                f"lacks {sorted(missing)[0]}, which its {INDEX} names" if index else f"has neither {SINGLE} nor {INDEX}"
-            )
+        here = {file.name for file in files}
+        missing = sorted({*shards, TOKENIZER} - here)
+        if missing and self.offline:
+            raise self._absent(found.name, missing)
+        if lacking := sorted(set(shards) - here):
+            what = f"lacks {lacking[0]}, which its {INDEX} names" if index else f"has neither {SINGLE} nor {INDEX}"
             raise InvalidRequest(f"{found.name} {what}: use a repository with all weights in safetensors")
+        if missing:
+            raise InvalidRequest(
+                f"{found.name} has no {TOKENIZER}, and could be packed, not served: use a repository with one, or save "
+                "it with transformers' AutoTokenizer beside the weights in a folder, and pack that"
+            )
         return files
 
     def check(self, found: Found, files: Iterable[File]) -> None:

@@ -71,9 +71,13 @@ def likeliest(logits: Tensor) -> int:
     """The first of the highest logits. torch's own would wake its threads for every token."""
     if logits.dtype != torch.bfloat16:
         return int(logits.argmax())
-    words = logits.view(torch.int16).numpy().astype(np.int32)
-    words <<= 16
-    return int(words.view(np.float32).argmax())
+    # Words above zero are in the order of what they stand for. So is the highest of nearly every token found where they
+    # lie; where none is above zero, by widening them.
+    words = logits.view(torch.int16).numpy()
+    highest = int(words.argmax())
+    if words[highest] <= 0:
+        highest = int((words.astype(np.int32) << 16).view(np.float32).argmax())
+    return highest
 
 
 def choose(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> int:

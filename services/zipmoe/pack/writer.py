@@ -27,10 +27,12 @@ from zipmoe.pack.manifest import DENSE, EXPERTS, DenseTensor, Manifest
 # (bytes of the checkpoint done, of how many, what is done now)
 Progress = Callable[[int, int, str], None]
 
+# Without it a pack can be proved, not served.
+TOKENIZER = "tokenizer.json"
 SMALL_FILES = (
     "config.json",
     "generation_config.json",
-    "tokenizer.json",
+    TOKENIZER,
     "tokenizer_config.json",
     "special_tokens_map.json",
     "chat_template.jinja",

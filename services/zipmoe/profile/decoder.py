@@ -8,9 +8,9 @@ so; after another line it decodes for so long, and says nanoseconds a weight. Sm
 
 import itertools
 import json
-import mmap
 import sys
 
+from zipmoe.arena.huge_pages import anonymous
 from zipmoe.pack.codec import codec
 from zipmoe.pack.reader import Pack
 from zipmoe.pack.restore import Scratch
@@ -28,7 +28,7 @@ def main() -> None:
 def _task(packed: str, bits: int, seconds: float, scratch: Scratch) -> None:
     with Pack.open(packed) as pack:
         how, blobs = codec(pack.codec), pack.manifest.experts[0]
-        slot = memoryview(mmap.mmap(-1, max(blob.resident_bytes(bits) for blob in blobs)))
+        slot = anonymous(max(blob.resident_bytes(bits) for blob in blobs))
         turn = itertools.cycle(blobs)
 
         def decode() -> float:

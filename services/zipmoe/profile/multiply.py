@@ -1,6 +1,7 @@
 """Multiply: how long one expert takes in each form, with the kernels and as inference calls them.
 
-Weights come from memory: more experts than the processor's cache holds are walked over, round and round. What a walk
+Weights come from memory, in huge pages as the arena is: many times more experts than the processor's cache holds are
+walked over, round and round. (A walk over three caches takes a sixth less time than one over gigabytes.) What a walk
 does around them belongs to it (lease, count, gather rows, add up): behind the weights of a layer none of that is in a
 cache either, and it takes many times as long as by itself.
 """
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from zipmoe import kernels
 from zipmoe.arena.directory import Directory
+from zipmoe.arena.huge_pages import anonymous
 from zipmoe.arena.layout import Header
 from zipmoe.arena.leases import Leases
 from zipmoe.arena.use import UseTable
@@ -35,7 +37,7 @@ TOGETHER: Final = 8
 MULTIPLY_SECONDS: Final = 0.1
 
 # What is walked over, in caches, and the size of one where the kernel does not say.
-_CACHES: Final = 3
+_CACHES: Final = 16
 _USUAL_CACHE: Final = 32 << 20
 _MOST_WALK: Final = 1 << 29
 _MOST_EXPERTS: Final = 1 << 11
@@ -100,7 +102,7 @@ def _walk(pack: Pack, bits: int) -> Iterator[memoryview]:
     originals = list(slots(pack, bits))
     size = max(len(slot) for slot in originals)
     count = min(_MOST_EXPERTS, -(-min(_MOST_WALK, _CACHES * _cache_bytes()) // size))
-    walk = memory(count * size)
+    walk = anonymous(count * size)
     for place, original in zip(range(0, len(walk), size), itertools.cycle(originals), strict=False):
         slot = walk[place : place + len(original)]
         slot[:] = original
