@@ -1,6 +1,6 @@
 """ZipMoE beside llama.cpp, transformers with accelerate, and itself with its mechanisms taken away.
 
-    make bench-peers        (python -m benchmarks.peers; as root, 45 GB of disk, 24 GiB of memory, some 70 minutes)
+    make bench-peers        (python -m benchmarks.peers; as root, 45 GB of disk, 24 GiB of memory, some 110 minutes)
 
 Two synthetic checkpoints, in the shape of OLMoE-1B-7B and, with as many layers as the disk has room for, of
 Qwen1.5-MoE. Every contestant has processes of its own in a control group with 40, 60 or 80 % of the checkpoint's bytes
