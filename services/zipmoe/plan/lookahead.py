@@ -1,7 +1,7 @@
 """Lookahead: for how many layers ahead experts are read that will probably be wanted. Pure.
 
-Where the disk is what a layer waits for, forecasts make a token faster; where calls are (experts of a few hundred KiB),
-or little is missing, they make it slower, because their loads take the time of cores that multiply: benchmarks.forecast
+Where the disk is what a layer waits for, forecasts make a token faster. Where calls are (experts of a few hundred KiB),
+or little is missing, that is not sure, because their loads take the time of cores that multiply: benchmarks.forecast
 measures one model of each kind. Two layers ahead come true less often than one, but keep the disk busy from layer to
 layer; three gain nothing more.
 """
