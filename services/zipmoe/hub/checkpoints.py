@@ -91,11 +91,11 @@ class Hub:
                 shards, index = [SINGLE], []
             wanted = [*SMALL_FILES, *index, *shards]
             files = self._cached(found, wanted) if self.offline else self._listed(found, wanted)
-        here = {file.name for file in files}
-        missing = sorted({*shards, TOKENIZER} - here)
+        names = {file.name for file in files}
+        missing = sorted({*shards, TOKENIZER} - names)
         if missing and self.offline:
             raise self._absent(found.name, missing)
-        if lacking := sorted(set(shards) - here):
+        if lacking := sorted(set(shards) - names):
             what = f"lacks {lacking[0]}, which its {INDEX} names" if index else f"has neither {SINGLE} nor {INDEX}"
             raise InvalidRequest(f"{found.name} {what}: use a repository with all weights in safetensors")
         if missing:

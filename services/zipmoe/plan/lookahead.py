@@ -3,7 +3,7 @@
 Where the disk is what a layer waits for, forecasts make a token faster. Where calls are (experts of a few hundred KiB),
 or little is missing, that is not sure, because their loads take the time of cores that multiply: benchmarks.forecast
 measures one model of each kind. Two layers ahead come true less often than one, but keep the disk busy from layer to
-layer; three gain nothing more.
+layer.
 """
 
 from typing import Final

@@ -1,9 +1,9 @@
 """Multiply: how long one expert takes in each form, with the kernels and as inference calls them.
 
-Weights come from memory, in huge pages as the arena is: many times more experts than the processor's cache holds are
-walked over, round and round. (A walk over three caches takes a sixth less time than one over gigabytes.) What a walk
-does around them belongs to it (lease, count, gather rows, add up): behind the weights of a layer none of that is in a
-cache either, and it takes many times as long as by itself.
+Weights come from memory, in huge pages as the arena is: more experts than the processor's cache holds are walked over,
+round and round. No more than that, for a first start may have little memory. What a walk does around them belongs to it
+(lease, count, gather rows, add up): behind the weights of a layer none of that is in a cache either, and it takes many
+times as long as by itself.
 """
 
 import itertools
@@ -37,7 +37,7 @@ TOGETHER: Final = 8
 MULTIPLY_SECONDS: Final = 0.1
 
 # What is walked over, in caches, and the size of one where the kernel does not say.
-_CACHES: Final = 16
+_CACHES: Final = 3
 _USUAL_CACHE: Final = 32 << 20
 _MOST_WALK: Final = 1 << 29
 _MOST_EXPERTS: Final = 1 << 11

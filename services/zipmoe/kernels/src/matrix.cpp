@@ -13,8 +13,8 @@
 namespace zipmoe {
 namespace {
 
-// Rows that are multiplied before their sums are rounded and stored. Half as many are a hundredth slower, for each tile
-// begins somewhere else in memory; with twice as many, sums of a prompt's tokens crowd the second cache.
+// Rows that are multiplied before their sums are rounded and stored. Fewer are slower, for each tile begins somewhere else
+// in memory; with more, the sums of a prompt's tokens crowd the second cache.
 constexpr size_t kTile = 128;
 
 // Rows that one thread takes at least: few, so that none waits long for the last.
