@@ -9,8 +9,14 @@
 
 namespace zipmoe {
 
-// Rows that are multiplied together: each activation that is loaded serves them all.
+// Rows that are multiplied together with many tokens: each activation that is loaded serves them all.
 constexpr size_t kBand = 4;
+
+// Rows that are taken together, by how many tokens there are.
+template <typename Level>
+constexpr size_t band_rows(size_t tokens) {
+    return tokens > Level::kFew ? kBand : Level::kFewRows;
+}
 
 // A few rows of weights, in some form:
 //
@@ -18,41 +24,45 @@ constexpr size_t kBand = 4;
 //     load(row, k, group)           the words of a group of columns from k on
 //     last(row, k, count, group)    the words of the last columns, fewer than a group, and zeros behind them
 
-// The dots of a band with few tokens. Words are in registers, and nowhere else.
+// The dots of the rows from `row` on that lie side by side, with few tokens. Words are in registers, and nowhere else.
 template <typename Level, size_t kTokens, typename Source>
-ZIPMOE_INLINE void band_of_few(const Source& source, size_t columns, const typename Level::Activation* x, float* out,
-                               size_t stride) {
-    constexpr size_t kGroup = Level::kGroup, kStep = std::max(kGroup, kLineOfBytes);
+ZIPMOE_INLINE void rows_of_few(const Source& source, size_t row, size_t columns, const typename Level::Activation* x,
+                               float* out, size_t stride) {
+    constexpr size_t kGroup = Level::kGroup, kStep = std::max(kGroup, kLineOfBytes), kRows = Level::kSideBySide;
     const size_t width = whole_groups(columns);
-    Sums<Level, kBand, kTokens> sums = {};
+    Chains<Level, kRows, kTokens> sums = {};
     typename Level::Group group;
     const auto step = [&](size_t k) ZIPMOE_INLINED {
-        repeat<kBand>([&](auto r) ZIPMOE_INLINED {
-            source.load(r, k, group);
-            add_group<Level, kTokens>(sums[r], group, x + k, width);
+        repeat<kRows>([&](auto r) ZIPMOE_INLINED {
+            source.load(row + r, k, group);
+            add_group<Level, kRows, kTokens>(sums, r, group, x + k, width);
         });
     };
-    size_t k = 0;
-    for (; k + kStep <= columns; k += kStep) {
-        repeat<kBand>([&](auto i) ZIPMOE_INLINED { source.soon.template ask<Level>(kBand * k + i * kStep); });
-        repeat<kStep / kGroup>([&](auto i) ZIPMOE_INLINED { step(k + i * kGroup); });
+    for (size_t first = 0; first < columns; first += kDepth) {
+        const size_t end = std::min(first + kDepth, columns);
+        size_t k = first;
+        for (; k + kStep <= end; k += kStep) {
+            repeat<kRows>([&](auto i) ZIPMOE_INLINED {
+                source.soon.template ask<Level>(row * columns + kRows * k + i * kStep);
+            });
+            repeat<kStep / kGroup>([&](auto i) ZIPMOE_INLINED { step(k + i * kGroup); });
+        }
+        for (; k + kGroup <= end; k += kGroup) step(k);
+        if (k < end) {
+            repeat<kRows>([&](auto r) ZIPMOE_INLINED {
+                source.last(row + r, k, end - k, group);
+                add_group<Level, kRows, kTokens>(sums, r, group, x + k, width);
+            });
+        }
+        fold<Level, kRows, kTokens>(sums);
     }
-    for (; k + kGroup <= columns; k += kGroup) step(k);
-    if (k < columns) {
-        repeat<kBand>([&](auto r) ZIPMOE_INLINED {
-            source.last(r, k, columns - k, group);
-            add_group<Level, kTokens>(sums[r], group, x + k, width);
-        });
-    }
-    repeat<kBand>([&](auto r) ZIPMOE_INLINED {
+    repeat<kRows>([&](auto r) ZIPMOE_INLINED {
         repeat<kTokens>([&](auto t) ZIPMOE_INLINED {
-            out[t * stride + r] = total<Level::kLanes>(sums[r][t]);
+            const typename Level::Floats sum = sums[0][r][t];
+            out[t * stride + row + r] = total<Level::kLanes>(sum);
         });
     });
 }
-
-// Columns of a band whose words are made, and multiplied with all tokens, at a time: they stay in the nearest cache.
-constexpr size_t kDepth = 512;
 
 // Add `count` columns of a band, whose rows of words are so many apart, to the sums of a few of `tokens` tokens, which are
 // zero until now if these columns are the first.
@@ -61,20 +71,31 @@ struct AddColumns {
     template <typename Level>
     ZIPMOE_INLINE static void run(const uint16_t* words, size_t count, const typename Level::Activation* x, size_t width,
                                   float* sums, size_t tokens, bool first, const Soon<kStreams>& soon) {
-        constexpr size_t kAsked = std::max<size_t>(1, kBand * Level::kWords / kLineOfBytes);
-        Sums<Level, kBand, kTokens> held = {};
+        constexpr size_t kWords = Level::kWords, kStep = kWords * Level::kChains;
+        constexpr size_t kAsked = std::max<size_t>(1, kBand * kStep / kLineOfBytes);
+        Chains<Level, kBand, kTokens> held = {};
         const auto each_sum = [&](auto&& act) ZIPMOE_INLINED {
             repeat<kBand>([&](auto r) ZIPMOE_INLINED {
-                repeat<kTokens>([&](auto t) ZIPMOE_INLINED { act(held[r][t], sums + (r * tokens + t) * Level::kLanes); });
+                repeat<kTokens>([&](auto t) ZIPMOE_INLINED { act(held[0][r][t], sums + (r * tokens + t) * Level::kLanes); });
             });
         };
         if (!first) each_sum([](auto& sum, float* kept) ZIPMOE_INLINED { std::memcpy(&sum, kept, sizeof sum); });
-        for (size_t k = 0; k < count; k += Level::kWords) {
-            typename Level::Words each[kBand];
-            if constexpr (kAsks) repeat<kAsked>([&](auto i) ZIPMOE_INLINED { soon.template ask<Level>(kBand * k + i * kLineOfBytes); });
-            repeat<kBand>([&](auto r) ZIPMOE_INLINED { std::memcpy(&each[r], words + r * count + k, sizeof each[r]); });
-            add<Level, kBand, kTokens>(held, each, x + k, width);
+        for (size_t k = 0; k < count; k += kStep) {
+            if constexpr (kAsks) {
+                repeat<kAsked>([&](auto i) ZIPMOE_INLINED {
+                    soon.template ask<Level>(kBand * k + i * kLineOfBytes);
+                });
+            }
+            repeat<Level::kChains>([&](auto c) ZIPMOE_INLINED {
+                typename Level::Words each[kBand];
+                repeat<kBand>([&](auto r) ZIPMOE_INLINED {
+                    std::memcpy(&each[r], words + r * count + k + c * kWords, sizeof each[r]);
+                    Level::hold(each[r]);
+                });
+                add<Level, kBand, kTokens>(held[c], each, x + k + c * kWords, width);
+            });
         }
+        fold<Level, kBand, kTokens>(held);
         each_sum([](auto& sum, float* kept) ZIPMOE_INLINED { std::memcpy(kept, &sum, sizeof sum); });
     }
 };
@@ -85,7 +106,7 @@ ZIPMOE_INLINE void add_columns(const uint16_t* words, size_t count, const typena
                                float* sums, size_t tokens, bool first, const Soon<kStreams>& soon) {
     using Activation = typename Level::Activation;
     using Build = void (*)(const uint16_t*, size_t, const Activation*, size_t, float*, size_t, bool, const Soon<kStreams>&);
-    constexpr size_t kMost = Level::kSums / kBand;
+    constexpr size_t kMost = Level::kSums / kBand / Level::kChains;
     constexpr auto builds = []<bool kAsks, size_t... less>(std::bool_constant<kAsks>, std::index_sequence<less...>) {
         return std::array<Build, kMost>{Builds<AddColumns<less + 1, kAsks, kStreams>, const uint16_t*, size_t,
                                                const Activation*, size_t, float*, size_t, bool,
@@ -143,14 +164,17 @@ ZIPMOE_INLINE void band_of_many(const Source& source, size_t rows, size_t column
     }
 }
 
-// The dots of up to kBand rows, as `dots` has them.
+// The dots of up to band_rows(tokens) rows, as `dots` has them.
 template <typename Level, typename Source>
 ZIPMOE_INLINE void band(const Source& source, size_t rows, size_t columns, const void* activations, size_t tokens,
                         float* out, size_t stride) {
     const auto* const x = static_cast<const typename Level::Activation*>(activations);
-    if (rows < kBand || tokens > Level::kFew) return band_of_many<Level>(source, rows, columns, x, tokens, out, stride);
+    constexpr size_t kRows = Level::kSideBySide;
+    if (rows % kRows || tokens > Level::kFew) return band_of_many<Level>(source, rows, columns, x, tokens, out, stride);
     repeat<Level::kFew>([&](auto less) ZIPMOE_INLINED {
-        if (tokens == less + 1) band_of_few<Level, less + 1>(source, columns, x, out, stride);
+        if (tokens != less + 1) return;
+        for (size_t row = 0; row < rows; row += kRows)
+            rows_of_few<Level, less + 1>(source, row, columns, x, out, stride);
     });
 }
 

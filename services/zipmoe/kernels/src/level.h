@@ -42,6 +42,13 @@ struct Registers {
     static constexpr bool kAsksAsItExpands = false;
     // Tokens for which words need not be made before, as they are used in the registers where they are made.
     static constexpr size_t kFew = 2;
+    // With those, rows that are taken together, and how many of these side by side: each activation that is loaded serves
+    // them all. Where each row comes by itself, the hardware learns the stream.
+    static constexpr size_t kFewRows = 4, kSideBySide = 4;
+    // Sums of a row and token that are under way at once.
+    static constexpr size_t kChains = 1;
+    // What more than one instruction reads stays in its register.
+    ZIPMOE_INLINE static void hold(Words&) {}
 
     ZIPMOE_INLINE static void join(const uint8_t* sign_mantissa, const uint8_t* turned, Bytes& low, Bytes& high) {
         std::memcpy(&low, sign_mantissa, sizeof low);
@@ -153,11 +160,11 @@ using Avx512 = Wide<16>;
 struct Bf16 : Registers<64> {
     using Activation = uint16_t;
     static constexpr bool kTakesWords = true;
-    static constexpr size_t kSums = 24, kFew = 6;
+    static constexpr size_t kSums = 24, kFew = 10, kFewRows = 2, kSideBySide = 1, kChains = 2;
     static constexpr size_t kGroup = 64, kCount = 2;
     using Group = Words[kCount];
     // Into the nearest cache: half as wide, activations leave room there.
-    ZIPMOE_INLINE static void ask(const uint8_t* line) { __builtin_prefetch(line, 0, 0); }
+    ZIPMOE_INLINE static void ask(const uint8_t* line) { __builtin_prefetch(line, 0, 3); }
     static constexpr bool kAsksAsItExpands = true;
     typedef uint64_t Quads __attribute__((vector_size(kWidth)));
 
@@ -189,6 +196,7 @@ struct Bf16 : Registers<64> {
         asm("vpunpcklbw %2, %1, %0" : "=v"(group[0]) : "v"(a), "v"(b));
         asm("vpunpckhbw %2, %1, %0" : "=v"(group[1]) : "v"(a), "v"(b));
     }
+    ZIPMOE_INLINE static void hold(Words& words) { asm("" : "+v"(words)); }
     ZIPMOE_INLINE static void multiply(Floats& sum, const Words& weights, const Words& x) {
         asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(weights), "vm"(x));
     }

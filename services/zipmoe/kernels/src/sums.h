@@ -11,6 +11,26 @@ namespace zipmoe {
 template <typename Level, size_t kRows, size_t kTokens>
 using Sums = typename Level::Floats[kRows][kTokens];
 
+// The registers of a group add to one after the other of a few such sums, for each addition waits for the one before it.
+template <typename Level, size_t kRows, size_t kTokens>
+using Chains = Sums<Level, kRows, kTokens>[Level::kChains];
+
+// Columns after which chains become one. The words of so many, of the rows that are multiplied together, stay in the
+// nearest cache.
+constexpr size_t kDepth = 512;
+
+template <typename Level, size_t kRows, size_t kTokens>
+ZIPMOE_INLINE void fold(Chains<Level, kRows, kTokens>& sums) {
+    repeat<Level::kChains - 1>([&](auto c) ZIPMOE_INLINED {
+        repeat<kRows>([&](auto r) ZIPMOE_INLINED {
+            repeat<kTokens>([&](auto t) ZIPMOE_INLINED {
+                sums[0][r][t] += sums[c + 1][r][t];
+                sums[c + 1][r][t] = typename Level::Floats{};
+            });
+        });
+    });
+}
+
 // Add a register of weights of each row, times the tokens, whose activations are `width` floats apart.
 template <typename Level, size_t kRows, size_t kTokens>
 ZIPMOE_INLINE void add(Sums<Level, kRows, kTokens>& sums, const typename Level::Words (&words)[kRows],
@@ -39,12 +59,13 @@ ZIPMOE_INLINE void add(Sums<Level, kRows, kTokens>& sums, const typename Level::
 }
 
 // Add a group of weights of one row.
-template <typename Level, size_t kTokens>
-ZIPMOE_INLINE void add_group(typename Level::Floats (&sums)[kTokens], const typename Level::Group& group,
+template <typename Level, size_t kRows, size_t kTokens>
+ZIPMOE_INLINE void add_group(Chains<Level, kRows, kTokens>& sums, size_t row, const typename Level::Group& group,
                              const typename Level::Activation* x, size_t width) {
     repeat<Level::kCount>([&](auto i) ZIPMOE_INLINED {
         const typename Level::Words words[1] = {group[i]};
-        add<Level, 1, kTokens>(reinterpret_cast<Sums<Level, 1, kTokens>&>(sums), words, x + i * Level::kWords, width);
+        auto& sum = reinterpret_cast<Sums<Level, 1, kTokens>&>(sums[i % Level::kChains][row]);
+        add<Level, 1, kTokens>(sum, words, x + i * Level::kWords, width);
     });
 }
 
