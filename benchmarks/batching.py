@@ -93,14 +93,15 @@ async def measure(packed: Path, budget: str) -> dict[int, Rate]:
         stack.start()
         for _ in range(ROUNDS):
             for batch in BATCHES:
-                # Beside each: what a virtual machine has of its host's memory changes within minutes.
-                each = await one(stack, batch, expert, dense, disk, memory_rate())
+                each = await one(stack, batch, expert, dense, disk)
                 found.setdefault(batch, []).append(each)
     return {batch: sorted(each, key=lambda rate: rate.measured)[ROUNDS // 2] for batch, each in found.items()}
 
 
-async def one(stack: Stack, batch: int, expert: int, dense: int, disk: float, reading: float) -> Rate:
-    """Of a batch of requests that all run."""
+async def one(stack: Stack, batch: int, expert: int, dense: int, disk: float) -> Rate:
+    """Of a batch of requests that all run. Memory is measured before and after them: what a virtual machine has of its
+    host's changes by the minute."""
+    before = memory_rate()
     chance = np.random.default_rng(batch)
     prompts = [chance.integers(0, 50_000, PROMPT).tolist() for _ in range(batch)]
     async with Client(stack.places.inference) as client, connect(stack.places.inference) as channel:
@@ -110,6 +111,7 @@ async def one(stack: Stack, batch: int, expert: int, dense: int, disk: float, re
         first = await _look(stack, stub, batch * (PROMPT + WRITTEN // 4))
         last = await _look(stack, stub, batch * WRITTEN // 2)
         await asyncio.gather(*running)
+    reading = (before + memory_rate()) / 2
     seconds, tokens, steps, uses, read = (there - here for here, there in zip(first, last, strict=True))
     to_multiply = uses * expert + steps * dense
     return Rate(tokens / seconds, tokens * disk / read if read else float("inf"), tokens * reading / to_multiply)

@@ -6,8 +6,8 @@ import selectors
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,15 +30,17 @@ class Heard:
     failure: str = ""
 
 
-def alone(command: Sequence[str], group: Group, seconds: float, log: Path) -> Heard:
-    """Ends it, and all it has started, when its time is up."""
+def alone(
+    command: Sequence[str], group: Group, seconds: float, log: Path, paused: Callable[[], None] = lambda: None
+) -> Heard:
+    """Ends it, and all it has started, when its time is up. Where it pauses, `paused` is called."""
     with log.open("w") as errors:
         heard = Heard(time.monotonic())
-        process = subprocess.Popen(group.within(command), cwd=ROOT, stdout=subprocess.PIPE, stderr=errors)
-        killed = group.killed()
-        in_time = _listen(process, heard, heard.started + seconds)
-        end(group)
-        code = process.wait()
+        killed, pipe = group.killed(), subprocess.PIPE
+        with subprocess.Popen(group.within(command), cwd=ROOT, stdin=pipe, stdout=pipe, stderr=errors) as process:
+            in_time = _listen(process, heard, heard.started + seconds, paused)
+            end(group)
+        code = process.returncode
     if not in_time:
         heard.failure = f"not done within {seconds:.0f} s"
     elif group.killed() > killed:
@@ -85,8 +87,9 @@ def drop_caches() -> None:
     Path("/proc/sys/vm/drop_caches").write_text("3")
 
 
-def _listen(process: "subprocess.Popen[bytes]", heard: Heard, deadline: float) -> bool:
+def _listen(process: "subprocess.Popen[bytes]", heard: Heard, deadline: float, paused: Callable[[], None]) -> bool:
     """Until it ends; False if that comes too late."""
+    assert process.stdin is not None
     assert process.stdout is not None
     with selectors.DefaultSelector() as ready:
         ready.register(process.stdout, selectors.EVENT_READ)
@@ -99,7 +102,15 @@ def _listen(process: "subprocess.Popen[bytes]", heard: Heard, deadline: float) -
                 return True
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
-                if line.startswith(b'{"phase"'):
-                    told = json.loads(line)
-                    heard.phases[told.pop("phase")] = told
+                if not line.startswith(b'{"phase"'):
+                    continue
+                told = json.loads(line)
+                phase = told.pop("phase")
+                if phase == "pause":
+                    paused()
+                    with suppress(BrokenPipeError):
+                        process.stdin.write(b"\n")
+                        process.stdin.flush()
+                else:
+                    heard.phases[phase] = told
     return False

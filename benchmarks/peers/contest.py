@@ -1,10 +1,13 @@
 """Contest: what every contestant does in its own process, and says on its standard output, a JSON object a phase.
 
+Before and after it decodes one sequence it says "pause", and waits for a line: the machine's rates are measured then.
+
 Tokens are forced: a contestant takes in a stream's prompt, and then each next token of the stream, whatever it would
 have written itself.
 """
 
 import json
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -76,9 +79,13 @@ def _decode(writer: Writer, vocabulary: int, batch: int) -> dict[str, Any]:
         # One sequence goes on where the start has left it.
         writer.begin(streams(vocabulary, "decode", batch, CONTEXT_OF_MANY), PROMPT)
     warm = list(_steps(writer, lambda steps, seconds: still_warming(batch, steps, seconds)))
+    if batch == 1:
+        pause()
     before, counted = used(group), writer.counts()
     seconds = list(_steps(writer, lambda steps, seconds: still_timing(batch, steps, seconds)))
     took, counts = used(group) - before, writer.counts()
+    if batch == 1:
+        pause()
     return {
         "warm": len(warm),
         "seconds": seconds,
@@ -96,6 +103,11 @@ def _steps(writer: Writer, go_on: Any) -> Iterator[float]:
         seconds = time.perf_counter() - started
         steps, total = steps + 1, total + seconds
         yield seconds
+
+
+def pause() -> None:
+    tell("pause")
+    sys.stdin.readline()
 
 
 def tell(phase: str, **what: Any) -> None:

@@ -27,18 +27,25 @@ def trial(case: Case, model: Model) -> Result:
     limit = case.bytes(model.size)
     weights, everything = model.weights(case.contestant), case.contestant not in STEPS or case.contestant == OURS
     log = model.work / "peers" / f"{case.name}.log"
-    rates = [disk_rate(weights)]
+    disk, memory = list[float](), list[float]()
+
+    def measure() -> None:
+        """A virtual machine's share of its host wanders by the minute: its rates are taken beside what they explain."""
+        disk.append(disk_rate(weights))
+        memory.append(memory_rate())
+
     if case.contestant in STEPS:
         profile(weights)
     up, failure = _served(weights, limit, model) if case.contestant == OURS else (None, "")
     seconds = SECONDS[model.like] if everything else FEWER_SECONDS
     with cold("peers", limit) as (group, run):
         command = _command(case, weights, limit, run, model.vocabulary)
-        heard = alone([*command, *phases(everything)], group, seconds, log)
+        heard = alone([*command, *phases(everything)], group, seconds, log, measure)
         once_more = everything and up is None and "start" in heard.phases
         again = alone(command, group, START_SECONDS, log) if once_more else None
         peak, met = group.peak(), group.met()
-    rates.append(disk_rate(weights))
+    if not memory:
+        measure()
     firsts = [_first(heard), _first(again)] if up is None else [*(each.first for each in up), None, None][:2]
     return Result(
         case=case.name,
@@ -52,8 +59,8 @@ def trial(case: Case, model: Model) -> Result:
         first_warm=firsts[1],
         peak=max([peak, *(each.peak for each in up or ())]),
         met=met + sum(each.met for each in up or ()),
-        disk_rate=statistics.fmean(rates),
-        memory_rate=memory_rate(),
+        disk_rate=statistics.fmean(disk),
+        memory_rate=statistics.fmean(memory),
         uses=int(model.preset.config["num_hidden_layers"]) * int(model.preset.config["num_experts_per_tok"]),
         sizes=sizes(model, case.contestant),
     )

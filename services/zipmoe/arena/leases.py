@@ -46,8 +46,9 @@ class Leases:
         """Takes the exclusive lock. False if somebody holds a lease."""
         return self._set(fcntl.F_WRLCK, byte)
 
-    def release(self, byte: int) -> None:
-        self._set(fcntl.F_UNLCK, byte)
+    def release(self, start: int, length: int = 1) -> None:
+        """Drops what is held here of a range: one call, however much that is."""
+        self._set(fcntl.F_UNLCK, start, length)
 
     @contextmanager
     def claimed(self, byte: int) -> Iterator[bool]:
@@ -64,9 +65,9 @@ class Leases:
         probe = fcntl.fcntl(self._file, fcntl.F_OFD_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, start, length, 0))
         return bool(_FLOCK.unpack(probe)[0] != fcntl.F_UNLCK)
 
-    def _set(self, kind: int, byte: int) -> bool:
+    def _set(self, kind: int, start: int, length: int = 1) -> bool:
         try:
-            fcntl.fcntl(self._file, fcntl.F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, byte, 1, 0))
+            fcntl.fcntl(self._file, fcntl.F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, start, length, 0))
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EACCES):
                 return False

@@ -114,8 +114,7 @@ class Experts:
                         if found:
                             yield found
                     finally:
-                        for number in leased:
-                            self._leases.release(number)
+                        self._leases.release(first, self.header.experts)
             finally:
                 self._end_acquisitions()
             # A few were evicted between the look, or the grant, and the lease.

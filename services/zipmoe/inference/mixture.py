@@ -38,6 +38,7 @@ class WalkedMixture:
         self._experts = experts
         self._arithmetic = arithmetic
         self._decoding = decoding
+        self._all_decode = bool(decoding.all())
         self._forecasts = int(decoding.sum()) <= MOST_FORECAST
         self._tally = tally
         self._record = record
@@ -51,7 +52,7 @@ class WalkedMixture:
             self._experts.expect(layer, likely(later))
         do, groups = self._arithmetic, [tokens_by_expert(group.experts, group.weights) for group in routed]
         needed = _needed(groups, routed)
-        decoded = needed.keys() if self._decoding.all() else frozenset(chosen[self._decoding].reshape(-1).tolist())
+        decoded = needed.keys() if self._all_decode else frozenset(chosen[self._decoding].reshape(-1).tolist())
         outputs: list[dict[int, Rows]] = [{} for _ in routed]
         for found in self._experts.walk(layer, needed, decoded):
             work = [

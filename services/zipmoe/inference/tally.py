@@ -36,9 +36,10 @@ class Tally:
 
     def add(self, chosen: Integers, read: Mapping[int, int]) -> None:
         """A layer's experts [T, k] of the rows, and the bytes that were read for those that were absent."""
+        rows = chosen.tolist()
         start, used = 0, list[set[int]]()
         for place, end in enumerate(self._ends):
-            used.append(set(chosen[start:end].reshape(-1).tolist()))
+            used.append(set().union(*rows[start:end]))
             start = end
             self._uses[place] += len(used[place])
         for expert, size in read.items():

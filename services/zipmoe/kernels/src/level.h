@@ -164,7 +164,7 @@ struct Bf16 : Registers<64> {
     static constexpr size_t kGroup = 64, kCount = 2;
     using Group = Words[kCount];
     // Into the nearest cache: half as wide, activations leave room there.
-    ZIPMOE_INLINE static void ask(const uint8_t* line) { __builtin_prefetch(line, 0, 3); }
+    ZIPMOE_INLINE static void ask(const uint8_t* line) { __builtin_prefetch(line, 0, 0); }
     static constexpr bool kAsksAsItExpands = true;
     typedef uint64_t Quads __attribute__((vector_size(kWidth)));
 
