@@ -31,7 +31,7 @@ class Heard:
 
 
 def alone(
-    command: Sequence[str], group: Group, seconds: float, log: Path, paused: Callable[[], None] = lambda: None
+    command: Sequence[str], group: Group, seconds: float, log: Path, paused: Callable[[], object] = lambda: None
 ) -> Heard:
     """Ends it, and all it has started, when its time is up. Where it pauses, `paused` is called."""
     with log.open("w") as errors:
@@ -87,7 +87,7 @@ def drop_caches() -> None:
     Path("/proc/sys/vm/drop_caches").write_text("3")
 
 
-def _listen(process: "subprocess.Popen[bytes]", heard: Heard, deadline: float, paused: Callable[[], None]) -> bool:
+def _listen(process: "subprocess.Popen[bytes]", heard: Heard, deadline: float, paused: Callable[[], object]) -> bool:
     """Until it ends; False if that comes too late."""
     assert process.stdin is not None
     assert process.stdout is not None

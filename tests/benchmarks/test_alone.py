@@ -39,7 +39,7 @@ def test_a_pause_lasts_until_all_is_measured(tmp_path: Path) -> None:
         Anywhere(),
         60,
         tmp_path / "log",
-        lambda: measured.write_text("yes") and None,
+        lambda: measured.write_text("yes"),
     )
     assert heard.failure == ""
     assert heard.phases == {"start": {}, "decode-1": {"waited": "yes"}}
