@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from benchmarks.group import Group
@@ -40,6 +41,9 @@ class Writer(Protocol):
         """Takes in the next token of each, in one step of all together: then the one behind it could be told."""
 
     def counts(self) -> Counts: ...
+
+    def still(self) -> AbstractContextManager[object]:
+        """Nothing is computed while it lasts."""
 
 
 def contest(writer: Writer, vocabulary: int, phases: Sequence[str]) -> None:
@@ -80,12 +84,14 @@ def _decode(writer: Writer, vocabulary: int, batch: int) -> dict[str, Any]:
         writer.begin(streams(vocabulary, "decode", batch, CONTEXT_OF_MANY), PROMPT)
     warm = list(_steps(writer, lambda steps, seconds: still_warming(batch, steps, seconds)))
     if batch == 1:
-        pause()
+        pause(writer)
+        # What was on its way when that began.
+        writer.step()
     before, counted = used(group), writer.counts()
     seconds = list(_steps(writer, lambda steps, seconds: still_timing(batch, steps, seconds)))
     took, counts = used(group) - before, writer.counts()
     if batch == 1:
-        pause()
+        pause(writer)
     return {
         "warm": len(warm),
         "seconds": seconds,
@@ -105,9 +111,10 @@ def _steps(writer: Writer, go_on: Any) -> Iterator[float]:
         yield seconds
 
 
-def pause() -> None:
-    tell("pause")
-    sys.stdin.readline()
+def pause(writer: Writer) -> None:
+    with writer.still():
+        tell("pause")
+        sys.stdin.readline()
 
 
 def tell(phase: str, **what: Any) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from threading import Lock
 from typing import Any, TypeVar
 
 import torch
@@ -36,9 +37,12 @@ class ForcedEngine(Engine):
     """Its sequences write what their stream says: the one whose number is the seed of their sampling."""
 
     streams: Sequence[Stream] = ()
+    # Held while a step is computed.
+    step_lock = Lock()
 
     def _compute(self, parts: list[Part]) -> tuple[list[Sampled | None], list[Counters]]:
-        sampled, counters = super()._compute(parts)
+        with self.step_lock:
+            sampled, counters = super()._compute(parts)
         told = [one and Sampled(self._next(part)) for one, part in zip(sampled, parts, strict=True)]
         return told, counters
 
@@ -67,6 +71,9 @@ class Forced:
 
     def counts(self) -> Counts:
         return dict(self._experts.counted)
+
+    def still(self) -> Lock:
+        return self._engine.step_lock
 
     async def _begin(self, streams: Sequence[Stream], prompt: int) -> None:
         for running in self._running:

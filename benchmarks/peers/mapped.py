@@ -7,6 +7,7 @@ Nothing here imports torch (see benchmarks.llamacpp).
 
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from benchmarks.llamacpp import THREADS, LlamaCpp, version
@@ -35,6 +36,9 @@ class Mapped:
 
     def counts(self) -> Counts:
         return {}
+
+    def still(self) -> AbstractContextManager[object]:
+        return nullcontext()
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ room for it.
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,9 @@ class Offloaded:
 
     def counts(self) -> Counts:
         return {}
+
+    def still(self) -> AbstractContextManager[object]:
+        return nullcontext()
 
     def _forward(self, tokens: torch.Tensor) -> None:
         with torch.inference_mode():
