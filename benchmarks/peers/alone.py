@@ -33,7 +33,7 @@ class Heard:
 def alone(
     command: Sequence[str], group: Group, seconds: float, log: Path, paused: Callable[[], object] = lambda: None
 ) -> Heard:
-    """Ends it, and all it has started, when its time is up. Where it pauses, `paused` is called."""
+    """Ends it, and all it has started, when its time is up. `paused` is called where it pauses, outside of its time."""
     with log.open("w") as errors:
         heard = Heard(time.monotonic())
         killed, pipe = group.killed(), subprocess.PIPE
@@ -107,7 +107,9 @@ def _listen(process: "subprocess.Popen[bytes]", heard: Heard, deadline: float, p
                 told = json.loads(line)
                 phase = told.pop("phase")
                 if phase == "pause":
+                    began = time.monotonic()
                     paused()
+                    deadline += time.monotonic() - began
                     with suppress(BrokenPipeError):
                         process.stdin.write(b"\n")
                         process.stdin.flush()

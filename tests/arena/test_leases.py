@@ -46,6 +46,13 @@ def test_many_share_a_lease(path: Path, reader: Leases) -> None:
     another.close()
 
 
+def test_a_range_is_released_at_once_and_no_other(reader: Leases, scheduler: Leases) -> None:
+    for byte in (3, 4, 6, 8):
+        assert reader.lease(byte)
+    reader.release(4, 4)
+    assert [scheduler.claim(byte) for byte in (3, 4, 6, 8)] == [False, True, True, False]
+
+
 def test_no_claim_while_anybody_reads(path: Path, reader: Leases, scheduler: Leases) -> None:
     another = Leases(path)
     assert reader.lease(3)

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from tests.kernels.matrices import bf16, float64, random_matrix
 from zipmoe import kernels
 
-# The kernel has another way for more than 2 or 10 tokens, and beyond 48 of them takes a part at a time; and 512 columns
+# The kernel has another way for more than 2 or 10 tokens, and beyond 96 of them takes a part at a time; and 512 columns
 # at a time in any case.
 sizes = st.tuples(
-    st.one_of(st.integers(1, 13), st.integers(47, 50)),
+    st.one_of(st.integers(1, 13), st.integers(95, 98)),
     st.one_of(st.integers(1, 200), st.integers(510, 580), st.sampled_from([1024, 2047, 2048, 2049, 4130])),
     st.integers(1, 150),
 )

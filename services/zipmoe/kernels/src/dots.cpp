@@ -13,8 +13,8 @@ struct Words {
     // Both streams are the same: a line of one, and the line behind it.
     Soon<2> soon;
 
-    ZIPMOE_INLINE Words(const uint16_t* weight, size_t rows, size_t columns) : weight(weight), columns(columns) {
-        const auto* const next = reinterpret_cast<const uint8_t*>(weight + rows * columns);
+    ZIPMOE_INLINE Words(const uint16_t* weight, size_t columns) : weight(weight), columns(columns) {
+        const auto* const next = reinterpret_cast<const uint8_t*>(weight + kBand * columns);
         soon = {{next, next + 64}, {16, 16}};
     }
     ZIPMOE_INLINE void load(size_t r, size_t k, typename Level::Group& group) const {
@@ -31,11 +31,9 @@ struct Dots {
     template <typename Level>
     ZIPMOE_INLINE static void run(const uint16_t* weight, size_t rows, size_t columns, const void* x, size_t tokens,
                                   float* out, size_t stride) {
-        const size_t together = band_rows<Level>(tokens);
-        for (size_t r = 0; r < rows; r += together) {
-            const size_t count = std::min(together, rows - r);
-            band<Level>(Words<Level>(weight + r * columns, count, columns), count, columns, x, tokens, out + r, stride);
-        }
+        for (size_t r = 0; r < rows; r += kBand)
+            band<Level>(Words<Level>(weight + r * columns, columns), std::min(kBand, rows - r), columns, x, tokens,
+                        out + r, stride);
     }
 };
 

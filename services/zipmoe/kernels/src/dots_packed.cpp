@@ -32,9 +32,8 @@ struct DotsPacked {
     ZIPMOE_INLINE static void run(const Run& run, size_t first, size_t rows, size_t columns, const void* x,
                                   size_t tokens, float* out, size_t stride) {
         Reader reader(run, first);
-        const size_t together = band_rows<Level>(tokens);
-        for (size_t r = 0; r < rows; r += together) {
-            const size_t count = std::min(together, rows - r);
+        for (size_t r = 0; r < rows; r += kBand) {
+            const size_t count = std::min(kBand, rows - r);
             const uint8_t* const exponents = reader.next<Level>(count * columns);
             const uint8_t* const sign_mantissa = run.sign_mantissa + first + r * columns;
             Planes<Level> planes{sign_mantissa, exponents, columns, {{sign_mantissa + count * columns}, {8}}};

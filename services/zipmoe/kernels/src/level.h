@@ -42,9 +42,10 @@ struct Registers {
     static constexpr bool kAsksAsItExpands = false;
     // Tokens for which words need not be made before, as they are used in the registers where they are made.
     static constexpr size_t kFew = 2;
-    // With those, rows that are taken together, and how many of these side by side: each activation that is loaded serves
-    // them all. Where each row comes by itself, the hardware learns the stream.
-    static constexpr size_t kFewRows = 4, kSideBySide = 4;
+    // With those, rows of a band that come side by side: each activation that is loaded serves them all.
+    static constexpr size_t side_by_side(size_t) { return 4; }
+    // Of those, rows whose words are held at once.
+    static constexpr size_t kHeld = 1;
     // Sums of a row and token that are under way at once.
     static constexpr size_t kChains = 1;
     // What more than one instruction reads stays in its register.
@@ -160,7 +161,10 @@ using Avx512 = Wide<16>;
 struct Bf16 : Registers<64> {
     using Activation = uint16_t;
     static constexpr bool kTakesWords = true;
-    static constexpr size_t kSums = 24, kFew = 10, kFewRows = 2, kSideBySide = 1, kChains = 2;
+    static constexpr size_t kSums = 24, kFew = 10, kHeld = 2, kChains = 2;
+    // A row by itself, so that the hardware learns its stream, unless loads of activations are what takes time; and where
+    // there is no room for the sums of two.
+    static constexpr size_t side_by_side(size_t tokens) { return tokens < 3 || tokens > 6 ? 1 : 2; }
     static constexpr size_t kGroup = 64, kCount = 2;
     using Group = Words[kCount];
     // Into the nearest cache: half as wide, activations leave room there.

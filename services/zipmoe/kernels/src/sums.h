@@ -15,8 +15,10 @@ using Sums = typename Level::Floats[kRows][kTokens];
 template <typename Level, size_t kRows, size_t kTokens>
 using Chains = Sums<Level, kRows, kTokens>[Level::kChains];
 
-// Columns after which chains become one. The words of so many, of the rows that are multiplied together, stay in the
-// nearest cache.
+// Rows that are multiplied together, and with many tokens side by side: each activation that is loaded serves them all.
+constexpr size_t kBand = 4;
+
+// Columns after which chains become one. The words of so many, of a band, stay in the nearest cache.
 constexpr size_t kDepth = 512;
 
 template <typename Level, size_t kRows, size_t kTokens>
@@ -39,6 +41,7 @@ ZIPMOE_INLINE void add(Sums<Level, kRows, kTokens>& sums, const typename Level::
         repeat<kTokens>([&](auto t) ZIPMOE_INLINED {
             typename Level::Words activations;
             std::memcpy(&activations, x + t * width, sizeof activations);
+            if constexpr (kRows > 1) Level::hold(activations);
             repeat<kRows>([&](auto r) ZIPMOE_INLINED { Level::multiply(sums[r][t], words[r], activations); });
         });
     } else {
@@ -58,14 +61,16 @@ ZIPMOE_INLINE void add(Sums<Level, kRows, kTokens>& sums, const typename Level::
     }
 }
 
-// Add a group of weights of one row.
-template <typename Level, size_t kRows, size_t kTokens>
-ZIPMOE_INLINE void add_group(Chains<Level, kRows, kTokens>& sums, size_t row, const typename Level::Group& group,
-                             const typename Level::Activation* x, size_t width) {
+// Add a group of weights of each of some rows, from the `first` on.
+template <typename Level, size_t kRows, size_t kTokens, size_t kSome>
+ZIPMOE_INLINE void add_groups(Chains<Level, kRows, kTokens>& sums, size_t first,
+                              const typename Level::Group (&groups)[kSome], const typename Level::Activation* x,
+                              size_t width) {
     repeat<Level::kCount>([&](auto i) ZIPMOE_INLINED {
-        const typename Level::Words words[1] = {group[i]};
-        auto& sum = reinterpret_cast<Sums<Level, 1, kTokens>&>(sums[i % Level::kChains][row]);
-        add<Level, 1, kTokens>(sum, words, x + i * Level::kWords, width);
+        typename Level::Words words[kSome];
+        repeat<kSome>([&](auto r) ZIPMOE_INLINED { words[r] = groups[r][i]; });
+        auto& some = reinterpret_cast<Sums<Level, kSome, kTokens>&>(sums[i % Level::kChains][first]);
+        add<Level, kSome, kTokens>(some, words, x + i * Level::kWords, width);
     });
 }
 
