@@ -47,6 +47,20 @@ def test_linear_gives_the_bits_of_the_words(
     assert (ours == theirs).all()
 
 
+@given(st.lists(st.tuples(bits, st.integers(0, 150)), max_size=4), st.integers(1, 13), columns, seeds, counts)
+@settings(deadline=None)
+def test_several_products_at_once_give_the_bits_of_each(
+    forms: list[tuple[int, int]], m: int, k: int, seed: int, threads: int
+) -> None:
+    x = random_matrix(seed, m, k)
+    weights = [packed(form, escaping(seed, random_matrix(seed + i, n, k), 99)) for i, (form, n) in enumerate(forms)]
+    ours, theirs = ([np.full((m, n), 0x7FC0, np.uint16) for _, n in forms] for _ in range(2))
+    kernels.linears(x, list(zip(weights, ours, strict=True)), threads)
+    for weight, out in zip(weights, theirs, strict=True):
+        kernels.linear(x, weight, out, 1)
+    assert all((one == other).all() for one, other in zip(ours, theirs, strict=True))
+
+
 @pytest.mark.parametrize("bits", BITS)
 @pytest.mark.parametrize("border", [SPAN, 3 * SPAN, CHUNK])
 @pytest.mark.parametrize("k", [1024, 1408, 1100])
@@ -110,6 +124,10 @@ def test_says_what_does_not_fit() -> None:
         kernels.linear(x, gate_up, x, 1)
     with pytest.raises(ValueError, match="threads is 0"):
         kernels.linear(x, gate_up, np.zeros((2, 6), np.uint16), 0)
+    with pytest.raises(ValueError, match=r"weight \[4, 3\] does not fit x \[2, 4\]"):
+        kernels.linears(x, [(gate_up, np.zeros((2, 6), np.uint16)), (down, x)], 1)
+    with pytest.raises(ValueError, match=r"a product is \(weight, out\), and this has 3"):
+        kernels.linears(x, [(gate_up, x, x)], 1)  # type: ignore[list-item]
     for first, last, out, match in (
         (down, down, x, r"gate_up \[4, 3\] does not fit x \[2, 4\]"),
         (gate_up, gate_up, x, r"down \[6, 4\] does not fit x \[2, 4\]"),

@@ -22,6 +22,9 @@ def linear(x: Matrix, weight: Matrix | Packed, out: Matrix, threads: int) -> Non
     The bits of a row of `out` depend neither on `threads`, nor on the other rows, nor on whether the weight is packed.
     ValueError names what does not fit."""
 
+def linears(x: Matrix, products: list[tuple[Packed, Matrix]], threads: int) -> None:
+    """`linear` of x with each (weight, out), with the threads kept together all the way."""
+
 def expert(x: Matrix, gate_up: Matrix | Packed, down: Matrix | Packed, out: Matrix, threads: int) -> None:
     """out [m, H] = (silu(x gate) * (x up)) down for x [m, H], gate_up [2I, H] with gate's rows first, down [H, I], both
     packed or neither.
@@ -74,9 +77,9 @@ def rotate(x: Matrix, heads: int, cosines: Matrix, sines: Matrix) -> None:
 def add(total: Matrix, other: Matrix) -> None:
     """total [T, W] += other [T, W]."""
 
-def add_weighted(total: Matrix, rows: Any, x: Matrix, shares: Any) -> None:
-    """total[rows[i]] += shares[i] * x[i] for each row of x [t, W]; the product is rounded, then the sum. `rows` are t
-    int64, `shares` t float32."""
+def mix(total: Matrix, parts: Sequence[tuple[Any, Any, Matrix]]) -> None:
+    """total [T, W] = the sum of parts (rows, shares, x), one after the other: shares[i] * x[i] for total[rows[i]], of
+    each row of x [t, W]; the product is rounded, and then the sum. `rows` are t int64, `shares` t float32."""
 
 def route(logits: Matrix, normalise: bool, chosen: Any, shares: Any) -> None:
     """The k experts that a softmax of logits [T, E] finds likeliest, best first, into chosen [T, k] (int64), and their

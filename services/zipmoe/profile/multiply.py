@@ -89,9 +89,7 @@ def _seconds(around: _Tables, experts: list[Expert], rows: int, hidden: int, bit
             for one in work:
                 kernels.expert(*one, threads)
         around.leases.release(0, around.records)
-        total = np.zeros_like(x)
-        for out in outs:
-            kernels.add_weighted(total, places, out, shares)
+        kernels.mix(np.empty_like(x), [(places, shares, out) for out in outs])
 
     return mean_of(lambda: seconds_of(act), MULTIPLY_SECONDS) / together
 

@@ -43,6 +43,9 @@ class Arithmetic(Protocol):
     def linear(self, x: Rows, weight: Any, bias: Any = None) -> Rows:
         """x [T, K] times weight [N, K] transposed, plus bias [N]: [T, N]."""
 
+    def linears(self, x: Rows, weights: Sequence[tuple[Any, Any]]) -> Sequence[Rows]:
+        """`linear` of x with each (weight, bias)."""
+
     def norm(self, x: Rows, weight: Any, epsilon: float) -> Rows:
         """Root mean square norm (Zhang and Sennrich, 2019) of x [T, n·W], each W by itself, times weight [W]."""
 

@@ -39,7 +39,7 @@ class Attention:
     def __call__(
         self, do: Arithmetic, x: Rows, turns: Turns, spans: Sequence[Span], cache: KVCache, layer: int
     ) -> Rows:
-        query, key, value = (do.linear(x, of.weight, of.bias) for of in (self.query, self.key, self.value))
+        query, key, value = do.linears(x, [(of.weight, of.bias) for of in (self.query, self.key, self.value)])
         if self.query_norm is not None:
             query, key = do.norm(query, self.query_norm, self.epsilon), do.norm(key, self.key_norm, self.epsilon)
         if self.clip is not None:

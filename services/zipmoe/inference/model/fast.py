@@ -53,6 +53,14 @@ class Fast:
             tensor(out).add_(tensor(bias))
         return out
 
+    def linears(self, x: Words, weights: Sequence[tuple[Matrix, Words | None]]) -> list[Words]:
+        packed = [weight for weight, bias in weights if isinstance(weight, Packed) and bias is None]
+        if len(packed) < len(weights):
+            return [self.linear(x, weight, bias) for weight, bias in weights]
+        outs = [np.empty((len(x), weight.rows), np.uint16) for weight in packed]
+        kernels.linears(x, list(zip(packed, outs, strict=True)), self._threads)
+        return outs
+
     def norm(self, x: Words, weight: Words, epsilon: float) -> Words:
         out, width = np.empty_like(x), weight.shape[1]
         kernels.norm(x.reshape(-1, width), weight, epsilon, out.reshape(-1, width))
@@ -173,9 +181,8 @@ class Fast:
         return outs
 
     def mix(self, x: Words, parts: Sequence[tuple[Integers, Shares, Words]]) -> Words:
-        total = np.zeros_like(x)
-        for places, shares, output in parts:
-            kernels.add_weighted(total, places, output, shares)
+        total = np.empty_like(x)
+        kernels.mix(total, parts)
         return total
 
     def logits(self, x: Words, divisor: float) -> Tensor:

@@ -17,7 +17,8 @@ class Dense:
     down: Any
 
     def __call__(self, do: Arithmetic, x: Rows) -> Rows:
-        return do.linear(do.gated(do.linear(x, self.gate), do.linear(x, self.up)), self.down)
+        gate, up = do.linears(x, [(self.gate, None), (self.up, None)])
+        return do.linear(do.gated(gate, up), self.down)
 
 
 @dataclass(frozen=True, slots=True)

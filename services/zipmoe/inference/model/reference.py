@@ -39,6 +39,9 @@ class Reference:
     def linear(self, x: Tensor, weight: Weight, bias: Tensor | None = None) -> Tensor:
         return linear(x, unpacked(weight, self._threads), bias)
 
+    def linears(self, x: Tensor, weights: Sequence[tuple[Weight, Tensor | None]]) -> list[Tensor]:
+        return [self.linear(x, weight, bias) for weight, bias in weights]
+
     def norm(self, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
         return blocks.rms_norm(x.view(len(x), -1, len(weight)), weight, epsilon).view(x.shape)
 

@@ -71,10 +71,13 @@ void multiply_tile(const Operand& x, size_t tokens, const Weight& weight, size_t
 }
 
 template <typename Weight>
-void multiply(Matrix x, const Weight& weight, uint16_t* out, size_t threads) {
+void multiply(Matrix x, const std::vector<Product<Weight>>& products, size_t threads) {
+    if (products.empty()) return;
     const Operand taken = operand(x);
-    for_tiles({weight.rows}, threads, [&](size_t, size_t row, size_t rows) {
-        multiply_tile(taken, x.rows, weight, row, rows, out);
+    std::vector<size_t> each;
+    for (const auto& product : products) each.push_back(product.weight.rows);
+    for_tiles(each, threads, [&](size_t p, size_t row, size_t rows) {
+        multiply_tile(taken, x.rows, products[p].weight, row, rows, products[p].out);
     });
 }
 
@@ -125,9 +128,15 @@ void unpack(const PackedMatrix& weight, size_t row, size_t rows, uint16_t* words
     });
 }
 
-void linear(Matrix x, const Matrix& weight, uint16_t* out, size_t threads) { multiply(x, weight, out, threads); }
+void linear(Matrix x, const Matrix& weight, uint16_t* out, size_t threads) {
+    multiply(x, std::vector{Product<Matrix>{weight, out}}, threads);
+}
 
-void linear(Matrix x, const PackedMatrix& weight, uint16_t* out, size_t threads) { multiply(x, weight, out, threads); }
+void linear(Matrix x, const PackedMatrix& weight, uint16_t* out, size_t threads) { linears(x, {{weight, out}}, threads); }
+
+void linears(Matrix x, const std::vector<Product<PackedMatrix>>& products, size_t threads) {
+    multiply(x, products, threads);
+}
 
 void feed_forward(const std::vector<Expert<Matrix>>& experts, size_t threads) { feed_forward_all(experts, threads); }
 

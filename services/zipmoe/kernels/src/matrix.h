@@ -30,6 +30,14 @@ void unpack(const PackedMatrix& weight, size_t row, size_t rows, uint16_t* words
 void linear(Matrix x, const Matrix& weight, uint16_t* out, size_t threads);
 void linear(Matrix x, const PackedMatrix& weight, uint16_t* out, size_t threads);
 
+// Several of one x at once: threads are kept waiting once in all.
+template <typename Weight>
+struct Product {
+    Weight weight;
+    uint16_t* out;
+};
+void linears(Matrix x, const std::vector<Product<PackedMatrix>>& products, size_t threads);
+
 // An expert and the tokens it is for: out[m, H] = (silu(x gate) * (x up)) down for x [m, H], gate_up [2I, H] with the
 // gate's rows first, down [H, I]. Rounded to BF16 after gate, up, silu, their product and down, as transformers does.
 template <typename Weight>

@@ -1,6 +1,7 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <string>
 
 #include "activations.h"
@@ -47,18 +48,24 @@ void add_rows(const WriteArray& total, const ReadArray& other) {
     add(to, from, total.shape(0) * total.shape(1));
 }
 
-void add_weighted_rows(const WriteArray& total, const Numbers<const int64_t>& rows, const ReadArray& x,
-                       const Numbers<const float>& shares) {
+// (rows, shares, x): of so many rows of a sum, what is added to each.
+using Parts = std::vector<std::tuple<Numbers<const int64_t>, Numbers<const float>, ReadArray>>;
+
+void mix_rows(const WriteArray& total, const Parts& parts) {
     uint16_t* const to = words_of(total, "total");
-    const uint16_t* const from = words_of(x, "x");
-    const size_t count = x.shape(0);
-    expect(x.shape(1) == total.shape(1) && rows.size() == count && shares.size() == count, "x", shape_of(x), "total",
-           shape_of(total), "total is [T, W], x [t, W], and there are t rows and t shares");
-    for (size_t i = 0; i < count; ++i)
-        if (rows.data()[i] < 0 || static_cast<size_t>(rows.data()[i]) >= total.shape(0))
-            refuse("row " + std::to_string(rows.data()[i]) + " is not in total " + shape_of(total));
+    for (const auto& [rows, shares, x] : parts) {
+        words_of(x, "x");
+        const size_t count = x.shape(0);
+        expect(x.shape(1) == total.shape(1) && rows.size() == count && shares.size() == count, "x", shape_of(x),
+               "total", shape_of(total), "total is [T, W], x [t, W], and there are t rows and t shares");
+        for (size_t i = 0; i < count; ++i)
+            if (rows.data()[i] < 0 || static_cast<size_t>(rows.data()[i]) >= total.shape(0))
+                refuse("row " + std::to_string(rows.data()[i]) + " is not in total " + shape_of(total));
+    }
     nb::gil_scoped_release free;
-    add_weighted(to, total.shape(1), rows.data(), count, from, shares.data());
+    std::fill_n(to, total.size(), uint16_t{0});
+    for (const auto& [rows, shares, x] : parts)
+        add_weighted(to, total.shape(1), rows.data(), x.shape(0), words_of(x, "x"), shares.data());
 }
 
 void route_rows(const ReadArray& logits, bool normalise, const Numbers<int64_t>& chosen, const Numbers<float>& shares) {
@@ -122,8 +129,7 @@ void define_activations(nb::module_& module) {
     module.def("rotate", &rotate_rows, nb::arg("x").noconvert(), nb::arg("heads"), nb::arg("cosines").noconvert(),
                nb::arg("sines").noconvert());
     module.def("add", &add_rows, nb::arg("total").noconvert(), nb::arg("other").noconvert());
-    module.def("add_weighted", &add_weighted_rows, nb::arg("total").noconvert(), nb::arg("rows").noconvert(),
-               nb::arg("x").noconvert(), nb::arg("shares").noconvert());
+    module.def("mix", &mix_rows, nb::arg("total").noconvert(), nb::arg("parts").noconvert());
     module.def("route", &route_rows, nb::arg("logits").noconvert(), nb::arg("normalise"),
                nb::arg("chosen").noconvert(), nb::arg("shares").noconvert());
     module.def("attend", &attend_rows, nb::arg("query").noconvert(), nb::arg("key").noconvert(),

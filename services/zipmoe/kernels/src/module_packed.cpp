@@ -81,16 +81,35 @@ void unpack_rows(const Packed& weight, const WriteArray& out, int threads, size_
     zipmoe::unpack(from, row, rows, to, count);
 }
 
-void linear_packed(const ReadArray& x, const Packed& weight, const WriteArray& out, int threads) {
+Product<PackedMatrix> product_of(const ReadArray& x, const Packed& weight, const WriteArray& out) {
     const Matrix from = zipmoe::matrix(x, "x");
     const PackedMatrix& w = weight.matrix();
-    uint16_t* const to = words_of(out, "out");
-    const size_t count = checked(threads);
     expect(w.columns == from.columns, "weight", shape_of(w), "x", zipmoe::shape_of(x), "x is [m, K], weight [N, K]");
     expect(out.shape(0) == from.rows && out.shape(1) == w.rows, "out", zipmoe::shape_of(out), "weight", shape_of(w),
            "weight is [N, K], out [m, N]");
+    return {w, words_of(out, "out")};
+}
+
+void linear_packed(const ReadArray& x, const Packed& weight, const WriteArray& out, int threads) {
+    const size_t count = checked(threads);
+    const Product<PackedMatrix> one = product_of(x, weight, out);
     nb::gil_scoped_release free;
-    zipmoe::linear(from, w, to, count);
+    zipmoe::linears(zipmoe::matrix(x, "x"), {one}, count);
+}
+
+// Each a tuple (weight, out).
+void linears_packed(const ReadArray& x, nb::list products, int threads) {
+    const size_t count = checked(threads);
+    std::vector<Product<PackedMatrix>> all;
+    std::vector<WriteArray> held;
+    for (nb::handle each : products) {
+        const auto one = nb::cast<nb::tuple>(each);
+        if (one.size() != 2) refuse("a product is (weight, out), and this has " + std::to_string(one.size()));
+        const auto& out = held.emplace_back(nb::cast<WriteArray>(one[1], false));
+        all.push_back(product_of(x, nb::cast<const Packed&>(one[0]), out));
+    }
+    nb::gil_scoped_release free;
+    zipmoe::linears(zipmoe::matrix(x, "x"), all, count);
 }
 
 Expert<PackedMatrix> expert_of(const ReadArray& x, const Packed& gate_up, const Packed& down, const WriteArray& out) {
@@ -144,6 +163,7 @@ void define_packed(nb::module_& module) {
                nb::arg("row") = 0);
     module.def("linear", &linear_packed, nb::arg("x").noconvert(), nb::arg("weight"), nb::arg("out").noconvert(),
                nb::arg("threads"));
+    module.def("linears", &linears_packed, nb::arg("x").noconvert(), nb::arg("products"), nb::arg("threads"));
     module.def("expert", &expert_packed, nb::arg("x").noconvert(), nb::arg("gate_up"), nb::arg("down"),
                nb::arg("out").noconvert(), nb::arg("threads"));
     module.def("experts", &experts, nb::arg("experts"), nb::arg("threads"));
