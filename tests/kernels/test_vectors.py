@@ -16,7 +16,7 @@ PACKAGES = {
     "qemu-x86_64": "qemu-user",
 }
 # Of everything that is exact. It changes only with the form itself, or with what vectors.cpp tries.
-DIGEST = "7d020a782ebce6ff\n"
+DIGEST = "52ba023b994f8418\n"
 
 
 def compiled(compiler: str, folder: Path) -> Path:

@@ -143,7 +143,7 @@ int main() {
     for (size_t i = 0; i < every.size(); ++i) every[i] = static_cast<uint16_t>(i * 40503);
     survives(every);
     for (const uint32_t bits : {3, 4}) {
-        for (const size_t tokens : {1, 2, 3, 4, 5, 8})
+        for (const size_t tokens : {1, 2, 3, 4, 5, 6, 8, 9, 12, 13})
             for (const size_t threads : {1, 2}) multiplies(bits, tokens, 256, 128, threads);
         multiplies(bits, 3, 100, 70, 2);
         multiplies(bits, 1, 1408, 256, 2);

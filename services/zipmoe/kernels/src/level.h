@@ -110,7 +110,8 @@ struct Plain : Registers<16> {
 // same, and has registers for more sums.
 template <size_t kMost>
 struct Wide : Registers<32> {
-    static constexpr size_t kSums = kMost;
+    static constexpr size_t kSums = kMost, kFew = 8;
+    static constexpr size_t side_by_side(size_t tokens) { return 4 * tokens <= kMost ? 4 : 2 * tokens <= kMost ? 2 : 1; }
     typedef uint16_t HalfWords __attribute__((vector_size(16)));
 
     static constexpr size_t word_of(size_t k) { return k % 8 + k / 16 * 8 + k / 8 % 2 * 16; }
@@ -246,7 +247,9 @@ template <typename Act, typename... Arguments>
 auto fastest(void (*)(Arguments...)) {
     using Build = Builds<Act, Arguments...>;
 #if ZIPMOE_LEVELS
-    if (__builtin_cpu_supports("x86-64-v4") && __builtin_cpu_supports("avx512bf16")) return Build::bf16;
+    // Intel's take as long for a register of BF16 as for five of FP32 (Emerald Rapids: 1.2 ns, 0.25 ns).
+    if (__builtin_cpu_is("amd") && __builtin_cpu_supports("x86-64-v4") && __builtin_cpu_supports("avx512bf16"))
+        return Build::bf16;
     if (__builtin_cpu_supports("x86-64-v4")) return Build::avx512;
     if (__builtin_cpu_supports("x86-64-v3")) return Build::avx2;
 #endif
