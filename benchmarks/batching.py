@@ -1,8 +1,8 @@
 """Batching: tokens per second of 1, 4 and 16 requests at once, beside what the batch's experts permit.
 
-    python -m benchmarks.batching           (make bench; 7 GB of disk, 8 GiB of memory, some ten minutes)
+    python -m benchmarks.batching           (make bench; 24 GB of disk, 14 GiB of memory, some twenty minutes)
 
-A few layers in the shape of OLMoE-1B-7B, random weights whose routing has the published statistics, served by the real
+The shape of OLMoE-1B-7B, all its layers, random weights whose routing has the published statistics, served by the real
 services, as planned, at 40 % of the experts in BF16 and with all of them resident. Requests of random prompts write
 until all have written enough; measured is the middle, while all of them run. What a step permits: the bytes that were
 read for it, at the rate of the disk, or the bytes that it multiplies with, each expert that any of its tokens wants
@@ -23,7 +23,7 @@ from typing import Final, TypeAlias
 import numpy as np
 from tests.system.stack import Stack
 
-from benchmarks.prediction import made
+from benchmarks.prediction import LIKE, made
 from benchmarks.rates import memory_rate
 from zipmoe.cli.planning import dense_bytes, dense_weights, planned
 from zipmoe.client import Client
@@ -31,6 +31,7 @@ from zipmoe.expert_store.size import arena_header
 from zipmoe.pack.reader import Pack
 from zipmoe.plan.lookahead import lookahead
 from zipmoe.profile.profile import profile
+from zipmoe.synth.preset import preset
 from zipmoe.v1 import inference_pb2, inference_pb2_grpc
 from zipmoe.wire.channel import connect
 
@@ -43,7 +44,7 @@ BATCHES: Final = (1, 4, 16)
 BUDGETS: Final = ("40%", "100%")
 PROMPT, WRITTEN, ROUNDS = 16, 96, 3
 # Each look is a call, and takes a core from those that multiply.
-POLL_SECONDS: Final = 0.05
+POLL_SECONDS: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,10 @@ class Rate:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.batching", description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, default=ROOT / ".run" / "bench", help="folder of the model made")
-    packed = made(parser.parse_args().work, "pack3")
+    parser.add_argument("--layers", type=int, help="of the model; fewer are not recorded")
+    options = parser.parse_args()
+    layers = int(preset(LIKE).config["num_hidden_layers"])
+    packed = made(options.work, "pack3", options.layers or layers)
     found: dict[str, dict[str, dict[str, float]]] = {}
     print("memory  batch  tokens/s  permitted: by disk, by memory  share")
     for budget in BUDGETS:
@@ -75,7 +79,8 @@ def main() -> None:
                 "share_of_permitted": round(share, 3),
             }
     report = {"command": "python -m benchmarks.batching", "date": str(date.today()), "rates": found}
-    RESULT.write_text(json.dumps(report, indent=2) + "\n")
+    if options.layers in (None, layers):
+        RESULT.write_text(json.dumps(report, indent=2) + "\n")
 
 
 async def measure(packed: Path, budget: str) -> dict[int, Rate]:

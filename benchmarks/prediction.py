@@ -90,12 +90,12 @@ def record(found: Mapping[str, float], codec: str) -> None:
         RESULT.write_text(json.dumps(known | figures, indent=2) + "\n")
 
 
-def made(work: Path, codec: str) -> Path:
-    name = f"{LIKE}-{LAYERS}-layers"
+def made(work: Path, codec: str, layers: int = LAYERS) -> Path:
+    name = f"{LIKE}-{layers}-layers"
     packed, checkpoint = work / f"{name}-{codec}.zipmoe", work / name
     if not (packed / "manifest").exists():
         if not checkpoint.exists():
-            write(preset(LIKE).with_layers(LAYERS), 0, checkpoint, lambda *_: None)
+            write(preset(LIKE).with_layers(layers), 0, checkpoint, lambda *_: None)
         write_pack(checkpoint, packed, codec)
         shutil.rmtree(checkpoint)
     return packed

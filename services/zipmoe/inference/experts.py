@@ -31,7 +31,8 @@ from zipmoe.kernels import Packed
 # An expert of the layer, by its number there, and its weights.
 Found = tuple[int, ExpertWeights]
 
-# Leased and multiplied with at once: as many as a token needs, while an interruption is not long in waiting.
+# Leased and multiplied with at once, beside a prompt or while others come: as many as a token needs. What more are
+# multiplied with takes memory, and their slots are wanted.
 MOST_TOGETHER: Final = 8
 
 
@@ -101,7 +102,8 @@ class Experts:
                 self._forecast(layer, bool(decoded), bool(missing))
             try:
                 gone = []
-                for together in self._ready(first, here, len(missing)):
+                alone = not missing and not prefilled
+                for together in self._ready(first, here, len(missing), len(here) if alone else MOST_TOGETHER):
                     leased, found = list[int](), list[Found]()
                     try:
                         for number in together:
@@ -120,10 +122,10 @@ class Experts:
             # A few were evicted between the look, or the grant, and the lease.
             here, missing = [], gone
 
-    def _ready(self, first: int, here: list[int], arriving: int) -> Iterator[list[int]]:
-        for start in range(0, len(here), MOST_TOGETHER):
+    def _ready(self, first: int, here: list[int], arriving: int, most: int) -> Iterator[list[int]]:
+        for start in range(0, len(here), most):
             self._check_interrupted()
-            yield here[start : start + MOST_TOGETHER]
+            yield here[start : start + most]
         for _ in range(arriving):
             self._check_interrupted()
             arrived = self._arrived.get()

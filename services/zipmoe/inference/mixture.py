@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import compress
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,13 +45,13 @@ class WalkedMixture:
         self._recorded = int(decoding.argmax())
 
     def __call__(self, layer: int, routed: Sequence[Routed], foretell: Foretell | None = None) -> list[Rows]:
-        chosen = routed[0].experts if len(routed) == 1 else np.concatenate([group.experts for group in routed])
+        chosen = _all([group.experts for group in routed])
         if self._record is not None:
             self._record.put(layer, chosen[self._recorded])
         if foretell is not None and self._forecasts and (later := foretell()) is not None:
             self._experts.expect(layer, likely(later))
         do, groups = self._arithmetic, [tokens_by_expert(group.experts, group.weights) for group in routed]
-        needed = _needed(groups, routed)
+        needed = _needed(chosen, _all([group.weights for group in routed]))
         decoded = needed.keys() if self._all_decode else frozenset(chosen[self._decoding].reshape(-1).tolist())
         outputs: list[dict[int, Rows]] = [{} for _ in routed]
         for found in self._experts.walk(layer, needed, decoded):
@@ -76,16 +76,18 @@ class WalkedMixture:
 Tokens = dict[int, tuple[Integers, Shares]]
 
 
-def _needed(groups: Sequence[Tokens], routed: Sequence[Routed]) -> dict[int, float]:
-    """The gate weight that all tokens together give each expert, most wanted first."""
-    if len(routed) == 1 and len(routed[0].experts) == 1:
-        return dict(zip(groups[0], routed[0].weights[0].tolist(), strict=True))
-    counts, weights = dict[int, int](), dict[int, float]()
-    for tokens in groups:
-        for expert, (rows, shares) in tokens.items():
-            counts[expert] = counts.get(expert, 0) + len(rows)
-            weights[expert] = weights.get(expert, 0.0) + float(shares.sum())
-    return {expert: weights[expert] for expert in sorted(counts, key=lambda expert: -counts[expert])}
+def _all(rows: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    return rows[0] if len(rows) == 1 else np.concatenate(rows)
+
+
+def _needed(experts: Integers, weights: Shares) -> dict[int, float]:
+    """For experts and weights [T, k]: the weight that all tokens together give each, most wanted first."""
+    flat, shares = experts.reshape(-1), weights.reshape(-1)
+    if len(experts) == 1:
+        return dict(zip(flat.tolist(), shares.tolist(), strict=True))
+    counts, totals = np.bincount(flat), np.bincount(flat, shares)
+    order = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
+    return dict(zip(order.tolist(), totals[order].tolist(), strict=True))
 
 
 def tokens_by_expert(experts: Integers, weights: Shares) -> Tokens:
