@@ -63,10 +63,10 @@ class Rate:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.batching", description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, default=ROOT / ".run" / "bench", help="folder of the model made")
-    parser.add_argument("--layers", type=int, help="of the model; fewer are not recorded")
-    options = parser.parse_args()
     layers = int(preset(LIKE).config["num_hidden_layers"])
-    packed = made(options.work, "pack3", options.layers or layers)
+    parser.add_argument("--layers", type=int, default=layers, help="of the model; fewer are not recorded [%(default)s]")
+    options = parser.parse_args()
+    packed = made(options.work, "pack3", options.layers)
     found: dict[str, dict[str, dict[str, float]]] = {}
     print("memory  batch  tokens/s  permitted: by disk, by memory  share")
     for budget in BUDGETS:
@@ -78,8 +78,8 @@ def main() -> None:
                 "tokens_per_second": round(rate.measured, 2),
                 "share_of_permitted": round(share, 3),
             }
-    report = {"command": "python -m benchmarks.batching", "date": str(date.today()), "rates": found}
-    if options.layers in (None, layers):
+    report = {"command": "python -m benchmarks.batching", "date": str(date.today()), "layers": layers, "rates": found}
+    if options.layers == layers:
         RESULT.write_text(json.dumps(report, indent=2) + "\n")
 
 

@@ -1,9 +1,10 @@
 """Experts: walks over the experts that a layer needs, where they lie in the arena.
 
 What is resident is leased and yielded at once, without a call; what is missing is asked for in one call before the
-first is yielded, and yielded as it arrives. A few that are at hand are yielded together. A lease lasts while its expert
-is being multiplied with, no longer, so an arena of few slots only makes the walk slower. What later layers are expected
-to want and is missing is named behind that, and nobody waits for it.
+first is yielded, and yielded as it arrives. A few that are at hand are yielded together; all of them, where none is
+missing and no prompt is in the step. A lease lasts while its expert is being multiplied with, no longer, so an arena of
+few slots only makes the walk slower. What later layers are expected to want and is missing is named behind that, and
+nobody waits for it.
 
 Everything here runs on the compute thread, except `resume` and `interrupt`.
 """
@@ -31,8 +32,8 @@ from zipmoe.kernels import Packed
 # An expert of the layer, by its number there, and its weights.
 Found = tuple[int, ExpertWeights]
 
-# Leased and multiplied with at once, beside a prompt or while others come: as many as a token needs. What more are
-# multiplied with takes memory, and their slots are wanted.
+# Leased and multiplied with at once, beside a prompt or while others come: as many as a token needs. More would hold
+# slots that those who come wait for, and the rows of a prompt take memory.
 MOST_TOGETHER: Final = 8
 
 
@@ -69,7 +70,7 @@ class Experts:
         self._interrupted = False
 
     def interrupt(self) -> None:
-        """Event loop: walks end with Interrupted before their next expert, until `resume`."""
+        """Event loop: walks end with Interrupted before their next experts, until `resume`."""
         self._interrupted = True
         self._arrived.put(Interrupted("the request was cancelled"))
 
