@@ -70,6 +70,11 @@ class Directory:
         """Says that the expert is absent. Only for the scheduler, under the record's exclusive lock."""
         _STATE.pack_into(self._memory, self._first + expert * RECORD_BYTES, State.ABSENT)
 
+    def records_of(self, experts: range) -> bytes:
+        """The records of neighbours as they are: if they are the same again, so is all that they say."""
+        first, last = (self._first + expert * RECORD_BYTES for expert in (experts.start, experts.stop))
+        return bytes(self._memory[first:last])
+
     def ready(self, expert: int) -> bool:
         """Whether the expert can be multiplied with. The hot path's look."""
         return self.generation(expert) > 0

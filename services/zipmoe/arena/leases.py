@@ -38,9 +38,10 @@ class Leases:
         """Drops all locks taken here."""
         os.close(self._file)
 
-    def lease(self, byte: int) -> bool:
-        """Takes a shared lock. False if the scheduler is changing the record at this very moment."""
-        return self._set(fcntl.F_RDLCK, byte)
+    def lease(self, start: int, length: int = 1) -> bool:
+        """Takes a shared lock, in one call of all of a range. False if the scheduler is changing a record of it at this
+        very moment."""
+        return self._set(fcntl.F_RDLCK, start, length)
 
     def claim(self, byte: int) -> bool:
         """Takes the exclusive lock. False if somebody holds a lease."""

@@ -5,7 +5,10 @@ Read without a lock, a record may be torn: it only weighs a choice, it never dec
 
 import struct
 from collections.abc import Collection, Mapping
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from zipmoe.arena.layout import USE_BYTES, Header
 
@@ -16,6 +19,7 @@ HABIT_HALF_LIFE: Final = 128.0
 
 _CLOCK: Final = struct.Struct("<QQ")
 _USE: Final = struct.Struct("<QQddd")
+_USES: Final = np.dtype([("uses", "<i8"), ("step", "<i8"), ("recent", "<f8"), ("habit", "<f8"), ("prompt", "<f8")])
 
 
 class Use(NamedTuple):
@@ -31,7 +35,7 @@ class Use(NamedTuple):
 
     def aged(self, now: int) -> tuple[float, float]:
         """`recent` and `habit` as they are `now`, in decode steps."""
-        return _aged(self.recent, self.habit, now - self.step)
+        return _aged(self.recent, self.habit, max(0, now - self.step))
 
 
 class UseTable:
@@ -40,6 +44,8 @@ class UseTable:
     def __init__(self, memory: memoryview, header: Header, start: int = 0) -> None:
         self._memory = memory
         self._first = header.use_offset - start
+        # Those of all experts, behind the clock.
+        self._uses = np.frombuffer(memory, _USES, header.records, self._first + USE_BYTES)
 
     def step(self) -> int:
         """Decode steps since the arena was made."""
@@ -56,14 +62,15 @@ class UseTable:
     def read(self, expert: int) -> Use:
         return Use._make(_USE.unpack_from(self._memory, self._place(expert)))
 
-    def decoded(self, experts: Collection[int]) -> None:
+    def decoded(self, experts: Collection[int] | NDArray[np.int64]) -> None:
         """Counts a use of each by decoding sequences. On the hot path."""
         now = self._count(len(experts))
-        for expert in experts:
-            place = self._place(expert)
-            count, last, recent, habit, prompt = _USE.unpack_from(self._memory, place)
-            recent, habit = _aged(recent, habit, now - last)
-            _USE.pack_into(self._memory, place, count + 1, now, recent + 1, habit + 1, prompt)
+        places = np.fromiter(experts, np.int64, len(experts))
+        uses = self._uses[places]
+        uses["uses"] += 1
+        recent, habit = _aged(uses["recent"], uses["habit"], np.maximum(0, now - uses["step"]))
+        uses["recent"], uses["habit"], uses["step"] = recent + 1, habit + 1, now
+        self._uses[places] = uses
 
     def prefilled(self, weights: Mapping[int, float]) -> None:
         """Counts a use of each by a chunk of a prompt, with the gate weights that it gave the expert."""
@@ -83,6 +90,8 @@ class UseTable:
         return self._first + (1 + expert) * USE_BYTES
 
 
-def _aged(recent: float, habit: float, steps: int) -> tuple[float, float]:
-    steps = max(0, steps)
+Number = TypeVar("Number", float, NDArray[np.float64])
+
+
+def _aged(recent: Number, habit: Number, steps: int | NDArray[np.int64]) -> tuple[Number, Number]:
     return recent * 2.0 ** (-steps / RECENT_HALF_LIFE), habit * 2.0 ** (-steps / HABIT_HALF_LIFE)

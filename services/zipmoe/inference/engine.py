@@ -182,6 +182,7 @@ class Engine:
             self._experts.use.advance()
         mixture = WalkedMixture(self._experts, self.model.arithmetic, decoding, tally, record)
         logits = self.model.forward([part.span for part in parts], self._cache, mixture)
+        self._experts.count()
         if record is not None:
             record.advance()
         sampled = [

@@ -6,28 +6,30 @@ missing and no prompt is in the step. A lease lasts while its expert is being mu
 few slots only makes the walk slower. What later layers are expected to want and is missing is named behind that, and
 nobody waits for it.
 
+A layer all of whose experts are resident needs no walk, but one lease.
+
 Everything here runs on the compute thread, except `resume` and `interrupt`.
 """
 
 import asyncio
-import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Final
 
-import torch
+import numpy as np
 
 from zipmoe.arena.arena import Arena
-from zipmoe.arena.directory import Directory, Record, State
-from zipmoe.arena.layout import Part
+from zipmoe.arena.directory import Directory
 from zipmoe.arena.leases import Leases
 from zipmoe.arena.use import UseTable
 from zipmoe.errors import ServiceRestarting
 from zipmoe.inference.acquisition import Acquisition, Arrived
 from zipmoe.inference.foresight import Foresight
-from zipmoe.inference.model.weight import ExpertWeights, PackedExpert, PlainExpert
+from zipmoe.inference.model.arithmetic import Integers
+from zipmoe.inference.model.weight import ExpertWeights, PackedExpert
 from zipmoe.inference.scheduler_client import Forecast, SchedulerClient
-from zipmoe.kernels import Packed
+from zipmoe.inference.views import Views
 
 # An expert of the layer, by its number there, and its weights.
 Found = tuple[int, ExpertWeights]
@@ -53,12 +55,11 @@ class Experts:
         self.use = UseTable(arena.writable(header.use_offset, header.use_bytes), header, start=header.use_offset)
         self._directory = Directory(arena.memory, header)
         self._leases = Leases(arena.path)
-        self._memory = arena.memory
-        self._hidden = hidden
+        self._views = Views(arena, self._directory, hidden)
+        # Chosen of whole layers, by their numbers through all of them, and not counted yet.
+        self._chosen: list[Integers] = []
         self._client = client
         self._loop = asyncio.get_running_loop()
-        # By expert: the generation of the record they were made for, and the weights.
-        self._views: dict[int, tuple[int, ExpertWeights]] = {}
         self._acquisitions: list[Acquisition] = []
         self._arrived: Arrived = SimpleQueue()
         self._foresight = Foresight(client, self._loop)
@@ -80,6 +81,29 @@ class Experts:
         first, ready = (layer + 1) * self.header.experts, self._directory.ready
         numbers = [first + ahead * self.header.experts + each for ahead, wanted in enumerate(later) for each in wanted]
         self._expected = [number for number in numbers if not ready(number)]
+
+    @contextmanager
+    def whole(self, layer: int, chosen: Integers) -> Iterator[Sequence[PackedExpert] | None]:
+        """All the experts of a layer, of which tokens that are decoded have `chosen` some; valid in the body. None if
+        any is absent, or not packed: then there has to be a walk. Raises Interrupted if told."""
+        self._check_interrupted()
+        first, count = layer * self.header.experts, self.header.experts
+        weights = self._views.layer(layer) if self._leases.lease(first, count) else None
+        try:
+            if weights is not None:
+                self.read = {}
+                self._chosen.append(first + chosen)
+                if self._expected:
+                    self._forecast(layer, decoding=True, demanding=False)
+            yield weights
+        finally:
+            self._leases.release(first, count)
+
+    def count(self) -> None:
+        """Counts the uses of whole layers. To be called when a step ends: one by one, layers would take longer."""
+        if self._chosen:
+            self.use.decoded(np.unique(np.concatenate([chosen.reshape(-1) for chosen in self._chosen])))
+            self._chosen = []
 
     def walk(self, layer: int, needed: Mapping[int, float], decoded: Collection[int]) -> Iterator[Sequence[Found]]:
         """Yields every needed expert of the layer with its weights, a few at a time, in the order in which they can be
@@ -104,7 +128,7 @@ class Experts:
             try:
                 gone = []
                 alone = not missing and not prefilled
-                for together in self._ready(first, here, len(missing), len(here) if alone else MOST_TOGETHER):
+                for together in self._ready(here, len(missing), len(here) if alone else MOST_TOGETHER):
                     leased, found = list[int](), list[Found]()
                     try:
                         for number in together:
@@ -123,7 +147,7 @@ class Experts:
             # A few were evicted between the look, or the grant, and the lease.
             here, missing = [], gone
 
-    def _ready(self, first: int, here: list[int], arriving: int, most: int) -> Iterator[list[int]]:
+    def _ready(self, here: list[int], arriving: int, most: int) -> Iterator[list[int]]:
         for start in range(0, len(here), most):
             self._check_interrupted()
             yield here[start : start + most]
@@ -133,7 +157,8 @@ class Experts:
             if isinstance(arrived, BaseException):
                 raise arrived
             number, size = arrived
-            self.read[number - first] = self.read.get(number - first, 0) + size
+            expert = number % self.header.experts
+            self.read[expert] = self.read.get(expert, 0) + size
             yield [number]
 
     def _count(self, leased: list[int], weights: Mapping[int, float], prefilled: Collection[int]) -> None:
@@ -147,33 +172,10 @@ class Experts:
         """The expert's weights under a lease, or None (and no lease) if it is absent or being changed."""
         if not self._leases.lease(number):
             return None
-        generation = self._directory.generation(number)
-        if not generation:
+        weights = self._views.of(number)
+        if weights is None:
             self._leases.release(number)
-            return None
-        seen, weights = self._views.get(number, (0, None))
-        if weights is None or seen != generation:
-            weights = self._view(self._directory.read(number))
-            self._views[number] = generation, weights
         return weights
-
-    def _view(self, record: Record) -> ExpertWeights:
-        """The weights of the expert that lies there: made once for as long as it does."""
-        weights, hidden = self.header.weights, self._hidden
-        inner = weights // (3 * hidden)
-        if record.state is State.COMPRESSED:
-            planes = (
-                self._memory[record.sign_mantissas : record.sign_mantissas + weights],
-                self._memory[record.exponents : record.exponents + self.header.part_bytes(Part.EXPONENTS)],
-            )
-            gate_up_size = 2 * inner * hidden
-            return PackedExpert(Packed(*planes, 0, 2 * inner, hidden), Packed(*planes, gate_up_size, hidden, inner))
-        with warnings.catch_warnings():
-            # The arena is mapped read-only, and torch would rather it were not.
-            warnings.filterwarnings("ignore", "The given buffer is not writable")
-            words = torch.frombuffer(self._memory, dtype=torch.bfloat16, count=weights, offset=record.words)
-        gate_up, down = words.tensor_split([2 * inner * hidden])
-        return PlainExpert(gate_up.view(2 * inner, hidden), down.view(hidden, inner))
 
     def _acquire(self, missing: list[int], here: list[int], prefilled: Collection[int]) -> None:
         self._arrived, header = SimpleQueue(), self.header

@@ -11,6 +11,7 @@ from zipmoe.inference.experts import Experts
 from zipmoe.inference.model.arithmetic import Arithmetic, Integers, Rows, Shares
 from zipmoe.inference.model.forecast import Expected
 from zipmoe.inference.model.mixture import Foretell, Routed
+from zipmoe.inference.model.tokens import tokens_by_expert
 from zipmoe.inference.tally import Tally
 from zipmoe.routing.record import Record
 
@@ -50,6 +51,18 @@ class WalkedMixture:
             self._record.put(layer, chosen[self._recorded])
         if foretell is not None and self._forecasts and (later := foretell()) is not None:
             self._experts.expect(layer, likely(later))
+        made: Sequence[Rows] | None = None
+        if self._all_decode:
+            with self._experts.whole(layer, chosen) as weights:
+                if weights is not None:
+                    made = [self._arithmetic.mixture(each.x, each.experts, each.weights, weights) for each in routed]
+        if made is None:
+            made = self._walked(layer, routed, chosen)
+        if self._tally is not None:
+            self._tally.add(chosen, self._experts.read)
+        return made
+
+    def _walked(self, layer: int, routed: Sequence[Routed], chosen: Integers) -> list[Rows]:
         do, groups = self._arithmetic, [tokens_by_expert(group.experts, group.weights) for group in routed]
         needed = _needed(chosen, _all([group.weights for group in routed]))
         decoded = needed.keys() if self._all_decode else frozenset(chosen[self._decoding].reshape(-1).tolist())
@@ -63,17 +76,11 @@ class WalkedMixture:
             ]
             for (place, expert, _), made in zip(work, do.experts([rows for _, _, rows in work]), strict=True):
                 outputs[place][expert] = made
-        if self._tally is not None:
-            self._tally.add(chosen, self._experts.read)
         # Experts arrive in any order; the sum is in the order of their numbers, so the bits do not depend on the cache.
         return [
             do.mix(group.x, [(*tokens[expert], made[expert]) for expert in sorted(tokens)])
             for group, tokens, made in zip(routed, groups, outputs, strict=True)
         ]
-
-
-# By expert: the rows of a group that want it, ascending, and the gate weights they give it.
-Tokens = dict[int, tuple[Integers, Shares]]
 
 
 def _all(rows: Sequence[NDArray[Any]]) -> NDArray[Any]:
@@ -88,21 +95,6 @@ def _needed(experts: Integers, weights: Shares) -> dict[int, float]:
     counts, totals = np.bincount(flat), np.bincount(flat, shares)
     order = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
     return dict(zip(order.tolist(), totals[order].tolist(), strict=True))
-
-
-def tokens_by_expert(experts: Integers, weights: Shares) -> Tokens:
-    """For experts and weights [T, k]: the tokens that each expert has, ascending, and the weights they give it."""
-    tokens, k = experts.shape
-    flat, shares = experts.reshape(-1), weights.reshape(-1)
-    if tokens == 1:
-        return {expert: (_FIRST, shares[place : place + 1]) for place, expert in enumerate(flat.tolist())}
-    order = np.argsort(flat, kind="stable")
-    numbers, starts = np.unique(flat[order], return_index=True)
-    groups = np.split(order, starts[1:])
-    return {number: (group // k, shares[group]) for number, group in zip(numbers.tolist(), groups, strict=True)}
-
-
-_FIRST = np.zeros(1, np.int64)
 
 
 def likely(later: Expected) -> list[list[int]]:

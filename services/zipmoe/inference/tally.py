@@ -31,11 +31,15 @@ class Tally:
     def __init__(self, lengths: Sequence[int]) -> None:
         """Of the rows of a step, so many are the first sequence's, so many the next one's, and so on."""
         self._ends = np.cumsum(lengths).tolist()
+        self._one_each = len(lengths) == sum(lengths)
         self._uses, self._misses = [0] * len(lengths), [0] * len(lengths)
         self._bytes = [0.0] * len(lengths)
 
     def add(self, chosen: Integers, read: Mapping[int, int]) -> None:
         """A layer's experts [T, k] of the rows, and the bytes that were read for those that were absent."""
+        if self._one_each and not read:
+            self._uses = [uses + chosen.shape[1] for uses in self._uses]
+            return
         rows = chosen.tolist()
         start, used = 0, list[set[int]]()
         for place, end in enumerate(self._ends):

@@ -15,7 +15,7 @@ from zipmoe.inference.model.kv_cache import KVCache
 from zipmoe.inference.model.rotary import Turns
 from zipmoe.inference.model.router import Router
 from zipmoe.inference.model.span import Span
-from zipmoe.inference.model.weight import DenseWeights, ExpertWeights
+from zipmoe.inference.model.weight import DenseWeights, ExpertWeights, PackedExpert
 
 # Activations [T, width] of T tokens, in an arithmetic's own kind of array. `add` and `rotate` may overwrite their x:
 # use what they return.
@@ -119,5 +119,9 @@ class Arithmetic(Protocol):
 
     def mix(self, x: Rows, parts: Sequence[tuple[Integers, Shares, Rows]]) -> Rows:
         """Experts' outputs, each for some rows of x, weighted and added up in this order: like x."""
+
+    def mixture(self, x: Rows, experts: Integers, shares: Shares, layer: Sequence[PackedExpert]) -> Rows:
+        """Both at once, where all experts of a layer are at hand: like x [T, H], for experts [T, k] by their numbers
+        there and shares [T, k]."""
 
     def logits(self, x: Rows, divisor: float) -> Tensor: ...

@@ -185,6 +185,11 @@ class Fast:
         kernels.mix(total, parts)
         return total
 
+    def mixture(self, x: Words, experts: Integers, shares: Shares, layer: Sequence[PackedExpert]) -> Words:
+        out = np.empty_like(x)
+        kernels.mixture(x, experts, shares, layer, out, self._threads)
+        return out
+
     def logits(self, x: Words, divisor: float) -> Tensor:
         return self._torch.logits(tensor(x), divisor)
 

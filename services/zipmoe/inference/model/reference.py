@@ -14,7 +14,8 @@ from zipmoe.inference.model.kv_cache import KVCache
 from zipmoe.inference.model.rotary import Turns
 from zipmoe.inference.model.router import Router
 from zipmoe.inference.model.span import Span
-from zipmoe.inference.model.weight import DenseWeights, ExpertWeights, Weight, rows, unpacked
+from zipmoe.inference.model.tokens import tokens_by_expert
+from zipmoe.inference.model.weight import DenseWeights, ExpertWeights, PackedExpert, Weight, rows, unpacked
 
 
 class Reference:
@@ -136,6 +137,11 @@ class Reference:
             else:
                 total.index_add_(0, torch.from_numpy(places), weighted)
         return total
+
+    def mixture(self, x: Tensor, experts: Integers, shares: Shares, layer: Sequence[PackedExpert]) -> Tensor:
+        each = sorted(tokens_by_expert(experts, shares).items())
+        outputs = self.experts([(self.take(x, places), layer[expert]) for expert, (places, _) in each])
+        return self.mix(x, [(*tokens, output) for (_, tokens), output in zip(each, outputs, strict=True)])
 
     def logits(self, x: Tensor, divisor: float) -> Tensor:
         return x if divisor == 1 else x / divisor

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,9 +24,8 @@ class PlainExpert:
     down: Tensor
 
 
-@dataclass(frozen=True, slots=True)
-class PackedExpert:
-    """The same, packed."""
+class PackedExpert(NamedTuple):
+    """The same, packed. A tuple, as kernels take it."""
 
     gate_up: Packed
     down: Packed

@@ -16,6 +16,9 @@ void norm(const uint16_t* x, size_t rows, size_t width, const uint16_t* weight, 
 // `width`, cosines and sines are [rows, width].
 void rotate(uint16_t* x, size_t rows, size_t heads, size_t width, const uint16_t* cosines, const uint16_t* sines);
 
+// out = silu(gate) * up, of n sums; the words of each, of the silu and of the product.
+void gate(const float* gates, const float* ups, size_t n, uint16_t* out);
+
 // total += other, of n words.
 void add(uint16_t* total, const uint16_t* other, size_t n);
 

@@ -13,6 +13,9 @@ namespace zipmoe {
 using ReadArray = nanobind::ndarray<nanobind::ro, nanobind::device::cpu>;
 using WriteArray = nanobind::ndarray<nanobind::device::cpu>;
 
+template <typename Number>
+using Numbers = nanobind::ndarray<Number, nanobind::c_contig, nanobind::device::cpu>;
+
 template <typename Array>
 std::string shape_of(const Array& array) {
     std::string text = "[";

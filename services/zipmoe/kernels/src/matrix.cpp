@@ -1,9 +1,9 @@
 #include "matrix.h"
 
 #include <algorithm>
-#include <cmath>
 #include <vector>
 
+#include "activations.h"
 #include "bf16.h"
 #include "dots.h"
 #include "dots_packed.h"
@@ -81,8 +81,6 @@ void multiply(Matrix x, const std::vector<Product<Weight>>& products, size_t thr
     });
 }
 
-float silu(float x) { return x / (1.0f + std::exp(-x)); }
-
 template <typename Weight>
 void gate_tile(const Operand& x, size_t tokens, const Expert<Weight>& expert, size_t row, size_t rows, Operand& gated) {
     thread_local std::vector<float> gates, ups;
@@ -93,9 +91,7 @@ void gate_tile(const Operand& x, size_t tokens, const Expert<Weight>& expert, si
     tile(expert.gate_up, row, rows, x, tokens, gates.data());
     tile(expert.gate_up, inner + row, rows, x, tokens, ups.data());
     for (size_t t = 0; t < tokens; ++t) {
-        float* const gate = &gates[t * kTile];
-        for (size_t r = 0; r < rows; ++r) gate[r] = silu(rounded(gate[r]));
-        for (size_t r = 0; r < rows; ++r) words[r] = narrow(rounded(gate[r]) * rounded(ups[t * kTile + r]));
+        gate(&gates[t * kTile], &ups[t * kTile], rows, words);
         gated.put(t, row, words, rows);
     }
 }

@@ -13,9 +13,6 @@ namespace nb = nanobind;
 namespace zipmoe {
 namespace {
 
-template <typename Number>
-using Numbers = nb::ndarray<Number, nb::c_contig, nb::device::cpu>;
-
 void norm_rows(const ReadArray& x, const ReadArray& weight, float epsilon, const WriteArray& out) {
     const uint16_t *const from = words_of(x, "x"), *const w = words_of(weight, "weight");
     uint16_t* const to = words_of(out, "out");

@@ -9,6 +9,7 @@
 #include "array.h"
 #include "buffer.h"
 #include "matrix.h"
+#include "mixture.h"
 #include "packed.h"
 #include "thread_pool.h"
 
@@ -140,6 +141,30 @@ void experts(nb::list experts, int threads) {
     feed_forward(all, count);
 }
 
+// `layer` has of each of its experts a tuple (gate_up, down). `chosen` are numbers of them.
+void mixture_packed(const ReadArray& x, const Numbers<const int64_t>& chosen, const Numbers<const float>& shares,
+                    const nb::sequence& layer, const WriteArray& out, int threads) {
+    const Matrix from = zipmoe::matrix(x, "x");
+    uint16_t* const to = words_of(out, "out");
+    const size_t count = checked(threads), k = chosen.ndim() == 2 ? chosen.shape(1) : 0;
+    expect(chosen.ndim() == 2 && chosen.shape(0) == from.rows && shares.size() == from.rows * k, "chosen",
+           zipmoe::shape_of(chosen), "x", zipmoe::shape_of(x), "x is [T, H], chosen and shares [T, k]");
+    std::vector<ExpertWeights> experts(nb::len(layer));
+    for (size_t i = 0; i < chosen.size(); ++i) {
+        const auto number = static_cast<size_t>(chosen.data()[i]);
+        if (number >= experts.size())
+            refuse("expert " + std::to_string(chosen.data()[i]) + " is not in a layer of " +
+                   std::to_string(experts.size()));
+        if (experts[number].down.rows) continue;
+        const auto one = nb::cast<nb::tuple>(layer[number]);
+        if (one.size() != 2) refuse("an expert is (gate_up, down), and this has " + std::to_string(one.size()));
+        const Expert<PackedMatrix> fits = expert_of(x, nb::cast<const Packed&>(one[0]), nb::cast<const Packed&>(one[1]), out);
+        experts[number] = {fits.gate_up, fits.down};
+    }
+    nb::gil_scoped_release free;
+    mixture(from, {chosen.data(), shares.data(), k}, experts, to, count);
+}
+
 void expert_packed(const ReadArray& x, const Packed& gate_up, const Packed& down, const WriteArray& out, int threads) {
     const size_t count = checked(threads);
     const Expert<PackedMatrix> one = expert_of(x, gate_up, down, out);
@@ -166,6 +191,8 @@ void define_packed(nb::module_& module) {
     module.def("linears", &linears_packed, nb::arg("x").noconvert(), nb::arg("products"), nb::arg("threads"));
     module.def("expert", &expert_packed, nb::arg("x").noconvert(), nb::arg("gate_up"), nb::arg("down"),
                nb::arg("out").noconvert(), nb::arg("threads"));
+    module.def("mixture", &mixture_packed, nb::arg("x").noconvert(), nb::arg("chosen").noconvert(),
+               nb::arg("shares").noconvert(), nb::arg("layer"), nb::arg("out").noconvert(), nb::arg("threads"));
     module.def("experts", &experts, nb::arg("experts"), nb::arg("threads"));
 }
 
