@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from tests.inference.family import EXPERTS, HIDDEN, TOP, config, noise, same_bits, theirs
 from zipmoe.inference.experts import Experts, Found
-from zipmoe.inference.mixture import WalkedMixture, tokens_by_expert
+from zipmoe.inference.mixture import WalkedMixture
 from zipmoe.inference.model.mixture import Routed
 from zipmoe.inference.model.reference import Reference
+from zipmoe.inference.model.tokens import tokens_by_expert
 from zipmoe.inference.model.weight import PlainExpert
 
 

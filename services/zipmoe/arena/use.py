@@ -5,7 +5,7 @@ Read without a lock, a record may be torn: it only weighs a choice, it never dec
 
 import struct
 from collections.abc import Collection, Mapping
-from typing import Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,8 @@ class Use(NamedTuple):
 
     def aged(self, now: int) -> tuple[float, float]:
         """`recent` and `habit` as they are `now`, in decode steps."""
-        return _aged(self.recent, self.habit, max(0, now - self.step))
+        steps = max(0, now - self.step)
+        return self.recent * _left(steps, RECENT_HALF_LIFE), self.habit * _left(steps, HABIT_HALF_LIFE)
 
 
 class UseTable:
@@ -68,8 +69,10 @@ class UseTable:
         places = np.fromiter(experts, np.int64, len(experts))
         uses = self._uses[places]
         uses["uses"] += 1
-        recent, habit = _aged(uses["recent"], uses["habit"], np.maximum(0, now - uses["step"]))
-        uses["recent"], uses["habit"], uses["step"] = recent + 1, habit + 1, now
+        steps = np.maximum(0, now - uses["step"])
+        uses["recent"] = uses["recent"] * _left(steps, RECENT_HALF_LIFE) + 1
+        uses["habit"] = uses["habit"] * _left(steps, HABIT_HALF_LIFE) + 1
+        uses["step"] = now
         self._uses[places] = uses
 
     def prefilled(self, weights: Mapping[int, float]) -> None:
@@ -90,8 +93,6 @@ class UseTable:
         return self._first + (1 + expert) * USE_BYTES
 
 
-Number = TypeVar("Number", float, NDArray[np.float64])
-
-
-def _aged(recent: Number, habit: Number, steps: int | NDArray[np.int64]) -> tuple[Number, Number]:
-    return recent * 2.0 ** (-steps / RECENT_HALF_LIFE), habit * 2.0 ** (-steps / HABIT_HALF_LIFE)
+def _left(steps: Any, half_life: float) -> Any:
+    """What is left of a count after so many steps, or each of them."""
+    return 2.0 ** (-steps / half_life)

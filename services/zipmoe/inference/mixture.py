@@ -1,4 +1,5 @@
-"""Mixture: a layer's experts applied to a step's tokens, each expert walked to once for all of its tokens."""
+"""Mixture: a layer's experts applied to a step's tokens, each expert once for all of its tokens: all in one go where
+they are at hand, or as a walk comes to them."""
 
 from collections.abc import Sequence
 from itertools import compress
@@ -51,16 +52,18 @@ class WalkedMixture:
             self._record.put(layer, chosen[self._recorded])
         if foretell is not None and self._forecasts and (later := foretell()) is not None:
             self._experts.expect(layer, likely(later))
-        made: Sequence[Rows] | None = None
-        if self._all_decode:
-            with self._experts.whole(layer, chosen) as weights:
-                if weights is not None:
-                    made = [self._arithmetic.mixture(each.x, each.experts, each.weights, weights) for each in routed]
+        made = self._whole(layer, routed, chosen) if self._all_decode else None
         if made is None:
             made = self._walked(layer, routed, chosen)
         if self._tally is not None:
             self._tally.add(chosen, self._experts.read)
         return made
+
+    def _whole(self, layer: int, routed: Sequence[Routed], chosen: Integers) -> list[Rows] | None:
+        with self._experts.whole(layer, chosen) as weights:
+            if weights is None:
+                return None
+            return [self._arithmetic.mixture(each.x, each.experts, each.weights, weights) for each in routed]
 
     def _walked(self, layer: int, routed: Sequence[Routed], chosen: Integers) -> list[Rows]:
         do, groups = self._arithmetic, [tokens_by_expert(group.experts, group.weights) for group in routed]

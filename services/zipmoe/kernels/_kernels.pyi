@@ -67,9 +67,9 @@ def experts(experts: list[tuple[Matrix, Packed, Packed, Matrix]], threads: int) 
 def mixture(
     x: Matrix, chosen: Any, shares: Any, layer: Sequence[tuple[Packed, Packed]], out: Matrix, threads: int
 ) -> None:
-    """out [T, H]: for each row of x [T, H] the sum of its experts, chosen [T, k] (int64) by their numbers in the `layer`
-    of (gate_up, down), each times its share [T, k] (float32), in the order of the numbers. The bits are those of
-    `experts` and `mix`, in one call for all of a layer. ValueError names what does not fit."""
+    """out [T, H]: for each row of x [T, H] the sum of its experts, chosen [T, k] (int64) by their numbers in the
+    `layer` of (gate_up, down), each times its share [T, k] (float32), in the order of the numbers. The bits are those
+    of `experts` and `mix`, in one call for all of a layer. ValueError names what does not fit."""
 
 # Activations: words [T, ...] of T tokens, computed in FP32 and rounded where transformers' eager BF16 rounds. Each says
 # with a ValueError what does not fit.
