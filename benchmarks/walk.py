@@ -12,7 +12,8 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -22,9 +23,10 @@ from tests.system.local_model import LocalModel, local_model, on_thread
 from tests.system.stack import Stack
 
 from zipmoe.arena.leases import Leases
-from zipmoe.arena.use import UseTable
+from zipmoe.arena.use_counter import UseCounter
 from zipmoe.inference.experts import Experts, Found
-from zipmoe.inference.model.weight import ExpertWeights
+from zipmoe.inference.model.arithmetic import Integers
+from zipmoe.inference.model.weight import ExpertWeights, PackedExpert
 from zipmoe.pack.writer import pack
 
 ROOT = Path(__file__).parent.parent
@@ -36,10 +38,20 @@ TOKENS, ROUNDS, LOCKS = 64, 9, 20_000
 class Held(Experts):
     """The same experts where they lie, for good: no look-up in the directory, no lease, no count."""
 
-    def __init__(self, weights: Mapping[int, ExpertWeights], experts: int, use: UseTable) -> None:
+    def __init__(self, weights: Mapping[int, ExpertWeights], experts: int, use: UseCounter) -> None:
         self.use = use
         self._weights = weights
         self._experts = experts
+
+    @contextmanager
+    def whole(self, layer: int, chosen: Integers) -> Iterator[Sequence[PackedExpert] | None]:
+        del chosen
+        weights = [self._weights[layer * self._experts + expert] for expert in range(self._experts)]
+        packed = [each for each in weights if isinstance(each, PackedExpert)]
+        yield packed if len(packed) == len(weights) else None
+
+    def count(self) -> None:
+        pass
 
     def walk(self, layer: int, needed: Mapping[int, float], decoded: Collection[int]) -> Iterator[list[Found]]:
         del decoded

@@ -1,12 +1,14 @@
 """Watched: walks over experts that count where each was found, and can unpack what is packed before it is used."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 
 from zipmoe import kernels
 from zipmoe.arena.arena import Arena
 from zipmoe.inference.experts import Experts, Found
+from zipmoe.inference.model.arithmetic import Integers
 from zipmoe.inference.model.weight import ExpertWeights, PackedExpert, PlainExpert
 from zipmoe.inference.scheduler_client import SchedulerClient
 
@@ -37,6 +39,12 @@ class Watched(Experts):
         super().__init__(arena, hidden, client)
         self.counted = {"words": 0, "packed": 0, "absent": 0}
         self._scratch = scratch
+
+    @contextmanager
+    def whole(self, layer: int, chosen: Integers) -> Iterator[None]:
+        """Never: what is watched is walks."""
+        del layer, chosen
+        yield None
 
     def walk(self, layer: int, needed: Mapping[int, float], decoded: Collection[int]) -> Iterator[Sequence[Found]]:
         for found in super().walk(layer, needed, decoded):

@@ -6,16 +6,17 @@ from hypothesis import strategies as st
 
 from tests.arena.shapes import header
 from zipmoe.arena.layout import Header
-from zipmoe.arena.use import HABIT_HALF_LIFE, RECENT_HALF_LIFE, Use, UseTable
+from zipmoe.arena.use import CLOCK, HABIT_HALF_LIFE, RECENT_HALF_LIFE, Use, UseTable
+from zipmoe.arena.use_counter import UseCounter
 
 HEADER = header(3)
 
 
-def table(shape: Header = HEADER) -> UseTable:
-    return UseTable(memoryview(bytearray(shape.size)), shape)
+def table(shape: Header = HEADER) -> UseCounter:
+    return UseCounter(memoryview(bytearray(shape.size)), shape)
 
 
-def steps(use: UseTable, count: int) -> None:
+def steps(use: UseCounter, count: int) -> None:
     for _ in range(count):
         use.advance()
 
@@ -75,10 +76,21 @@ def test_counts_and_the_clock_are_exact(acts: list[tuple[str, set[int]]]) -> Non
     ]
 
 
+def test_a_clock_that_lags_behind_makes_nothing_heavier() -> None:
+    use = table()
+    steps(use, 9)
+    use.decoded([3])
+    lagging = table()
+    lagging._memory[:] = use._memory
+    CLOCK.pack_into(lagging._memory, HEADER.use_offset, 2, 1)
+    lagging.decoded([3])
+    assert lagging.read(3) == Use(2, 2, 2.0, 2.0)
+
+
 def test_inference_writes_what_the_scheduler_reads() -> None:
     memory = memoryview(bytearray(HEADER.size))
     mine = memory[HEADER.use_offset : HEADER.use_offset + HEADER.use_bytes]
-    inference, scheduler = UseTable(mine, HEADER, start=HEADER.use_offset), UseTable(memory, HEADER)
+    inference, scheduler = UseCounter(mine, HEADER, start=HEADER.use_offset), UseTable(memory, HEADER)
     inference.advance()
     inference.decoded([HEADER.records - 1])
     assert scheduler.read(HEADER.records - 1) == Use(1, 1, 1.0, 1.0)

@@ -1,6 +1,7 @@
 """Forecast: what each later layer's router says to the stream as it is now. It changes no bit of what is computed."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from tests.inference.family import noise, same_bits
 from tests.inference.texts import Lone
 from zipmoe.inference.experts import Experts, Found
 from zipmoe.inference.mixture import WalkedMixture, likely
-from zipmoe.inference.model.arithmetic import Arithmetic
+from zipmoe.inference.model.arithmetic import Arithmetic, Integers
 from zipmoe.inference.model.decoder import Decoder
 from zipmoe.inference.model.families import decoder
 from zipmoe.inference.model.fast import words
@@ -94,6 +95,11 @@ class Listed(Experts):
 
     def expect(self, layer: int, later: Sequence[Sequence[int]]) -> None:
         self.heard.append(("expect", layer, later))
+
+    @contextmanager
+    def whole(self, layer: int, chosen: Integers) -> Iterator[None]:
+        del layer, chosen
+        yield None
 
     def walk(self, layer: int, needed: Mapping[int, float], decoded: Collection[int]) -> Iterator[list[Found]]:
         del decoded

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.plan.shapes import MODEL, device
 from zipmoe.arena.layout import Header
-from zipmoe.arena.use import UseTable
+from zipmoe.arena.use_counter import UseCounter
 from zipmoe.plan import popularity as module
 from zipmoe.plan.lookahead import lookahead
 from zipmoe.plan.planner import candidates, plan
@@ -36,7 +36,7 @@ def test_a_rank_is_what_the_policy_makes_it(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(module, "TRUSTED_STEPS", 0)
     routing = Routing(LIKE.experts, ROUTING.chosen[:60])
     header = Header(routing.layers, routing.experts, 0, 0, 0, size=0, epoch=0, fingerprint="")
-    table = UseTable(memoryview(bytearray(header.use_bytes)), header, start=header.use_offset)
+    table = UseCounter(memoryview(bytearray(header.use_bytes)), header, start=header.use_offset)
     counts = np.zeros((routing.layers, routing.experts))
     for step, layers in enumerate(routing.numbered().tolist()):
         table.advance()

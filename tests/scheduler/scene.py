@@ -15,7 +15,7 @@ from zipmoe.arena.arena import Arena
 from zipmoe.arena.directory import Directory, Record, State
 from zipmoe.arena.layout import Part, divide
 from zipmoe.arena.leases import Leases
-from zipmoe.arena.use import UseTable
+from zipmoe.arena.use_counter import UseCounter
 from zipmoe.scheduler.__main__ import attach
 from zipmoe.scheduler.forecasts import Forecast
 from zipmoe.scheduler.order import ORDERS
@@ -30,7 +30,7 @@ class Scene:
     store: FakeStore
     scheduler: Scheduler
     leases: Leases
-    use: UseTable
+    use: UseCounter
     directory: Directory
 
     async def get(self, *experts: int, phase: Phase = Phase.DECODE) -> list[int]:
@@ -123,7 +123,7 @@ async def staged(
     arena = Arena.create(folder / "arena", shape)
     partition = divide(arena.header, *pools) if pools else None
     store, scheduler = FakeStore(arena, prompt), attach(Arena.open(arena.path), partition, ORDERS[order], decoding=10.0)
-    leases, use = Leases(arena.path), UseTable(arena.memory, arena.header)
+    leases, use = Leases(arena.path), UseCounter(arena.memory, arena.header)
     async with scheduler.running(store):
         yield Scene(arena, store, scheduler, leases, use, Directory(arena.memory, arena.header))
         assert not scheduler.fatal.done()

@@ -30,7 +30,7 @@ from zipmoe.arena.arena import Arena
 from zipmoe.arena.directory import Directory, Record
 from zipmoe.arena.layout import Part, Slot, divide
 from zipmoe.arena.leases import Leases
-from zipmoe.arena.use import UseTable
+from zipmoe.arena.use_counter import UseCounter
 from zipmoe.errors import CorruptExpert, ServiceRestarting, WorkerLost, ZipMoEError
 from zipmoe.scheduler.__main__ import attach
 from zipmoe.scheduler.forecasts import Forecast
@@ -113,7 +113,7 @@ class Run:
         self.partition = divide(shape, *pools)
         self.arena = Arena.create(folder / "arena", replace(shape, size=self.partition.end))
         self.directory = Directory(self.arena.memory, self.arena.header)
-        self.use = UseTable(self.arena.memory, self.arena.header)
+        self.use = UseCounter(self.arena.memory, self.arena.header)
         self.store = VirtualStore(self.arena, self.partition, self.random, self.stepped)
         self.scheduler: Scheduler | None = None
         self.held: dict[Held, None] = {}

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.arena.shapes import header
-from zipmoe.arena.use import UseTable
+from zipmoe.arena.use_counter import UseCounter
 from zipmoe.scheduler.policy import POLICIES, PREFILL_SLOTS, Phase, Place, Worth, ranked
 from zipmoe.scheduler.ranking import Ranking
 
@@ -17,7 +17,7 @@ HEADER = header(8, LAYERS, EXPERTS)
 ALL = frozenset(range(LAYERS * EXPERTS))
 
 
-class Counted(UseTable):
+class Counted(UseCounter):
     """Notes which records were read."""
 
     def __init__(self) -> None:
@@ -114,7 +114,7 @@ def test_a_prefill_is_ranked_each_time(use: Counted) -> None:
     data=st.data(),
 )
 def test_it_ranks_as_the_policy_does(by: Worth, steps: list[tuple[set[int], int]], data: st.DataObject) -> None:
-    table = UseTable(memoryview(bytearray(HEADER.size)), HEADER)
+    table = UseCounter(memoryview(bytearray(HEADER.size)), HEADER)
     for used, _ in steps:
         table.advance()
         table.decoded(sorted(used))

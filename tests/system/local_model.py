@@ -48,7 +48,9 @@ class LocalModel:
     def decode(self, token: int, text: Lone) -> Tensor:
         """Compute thread: logits [vocabulary]."""
         self.experts.use.advance()
-        return text.forward(torch.tensor([token]), self.mixture(1, decoding=True))[0]
+        logits = text.forward(torch.tensor([token]), self.mixture(1, decoding=True))[0]
+        self.experts.count()
+        return logits
 
     def greedy(self, prompt: Tensor, count: int) -> tuple[list[int], list[Tensor]]:
         """Compute thread: `count` tokens and the logits that each was chosen from."""

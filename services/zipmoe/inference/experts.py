@@ -22,7 +22,7 @@ import numpy as np
 from zipmoe.arena.arena import Arena
 from zipmoe.arena.directory import Directory
 from zipmoe.arena.leases import Leases
-from zipmoe.arena.use import UseTable
+from zipmoe.arena.use_counter import UseCounter
 from zipmoe.errors import ServiceRestarting
 from zipmoe.inference.acquisition import Acquisition, Arrived
 from zipmoe.inference.foresight import Foresight
@@ -52,7 +52,7 @@ class Experts:
         self.calls = 0
         # The last walk's: by expert of its layer that was absent, the bytes read for it.
         self.read: dict[int, int] = {}
-        self.use = UseTable(arena.writable(header.use_offset, header.use_bytes), header, start=header.use_offset)
+        self.use = UseCounter(arena.writable(header.use_offset, header.use_bytes), header, start=header.use_offset)
         self._directory = Directory(arena.memory, header)
         self._leases = Leases(arena.path)
         self._views = Views(arena, self._directory, hidden)

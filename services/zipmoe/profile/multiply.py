@@ -21,7 +21,7 @@ from zipmoe.arena.directory import Directory
 from zipmoe.arena.huge_pages import anonymous
 from zipmoe.arena.layout import Header
 from zipmoe.arena.leases import Leases
-from zipmoe.arena.use import UseTable
+from zipmoe.arena.use_counter import UseCounter
 from zipmoe.kernels import Packed
 from zipmoe.pack.blob import packed_offset
 from zipmoe.pack.reader import Pack
@@ -55,7 +55,7 @@ def multiply(pack: Pack, form: str, threads: int, folder: Path) -> dict[int, flo
     header = Header(size.layers, size.experts, size.weights, 0, 0, size=0, epoch=0, fingerprint=pack.fingerprint)
     tables, leases = memory(header.slots_offset), Leases(folder / "arena")
     with closing(leases):
-        around = _Tables(leases, Directory(tables, header), UseTable(tables, header), header.records)
+        around = _Tables(leases, Directory(tables, header), UseCounter(tables, header), header.records)
         return curve(ROWS, lambda rows: _seconds(around, experts, rows, size.hidden, bits, threads))
 
 
@@ -65,7 +65,7 @@ class _Tables:
 
     leases: Leases
     directory: Directory
-    use: UseTable
+    use: UseCounter
     records: int
 
 

@@ -4,7 +4,8 @@ import heapq
 from collections.abc import Collection, Mapping
 
 from zipmoe.arena.layout import Header
-from zipmoe.arena.use import Use, UseTable
+from zipmoe.arena.use import Use
+from zipmoe.arena.use_counter import UseCounter
 from zipmoe.scheduler.policy import Place, Worth, affinity, for_prefill, key, ranked
 
 
@@ -14,7 +15,7 @@ class Cache:
 
     def __init__(self, layers: int, experts: int, slots: int, worth: Worth = affinity, *, guarded: bool = True) -> None:
         header = Header(layers, experts, weights=0, bits=0, part=0, size=0, epoch=0, fingerprint="")
-        self._use = UseTable(memoryview(bytearray(header.use_bytes)), header, start=header.use_offset)
+        self._use = UseCounter(memoryview(bytearray(header.use_bytes)), header, start=header.use_offset)
         self._layers, self._experts, self._slots = layers, experts, slots
         self._worth, self._guarded = worth, guarded
         self._resident = dict[int, Use]()
