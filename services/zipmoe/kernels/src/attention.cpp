@@ -4,6 +4,7 @@
 
 #include "activations.h"
 #include "bf16.h"
+#include "exponential.h"
 #include "targets.h"
 #include "thread_pool.h"
 
@@ -63,6 +64,17 @@ void products(const float* queries, const Heads& heads, size_t width, const Stre
     }
 }
 
+// Scores, rounded as they are scaled and again as shares.
+ZIPMOE_CLONES
+void softmax(float* scores, size_t positions, float scale) {
+    float most = -INFINITY, sum = 0;
+    for (size_t s = 0; s < positions; ++s) scores[s] = rounded(rounded(scores[s]) * scale);
+    for (size_t s = 0; s < positions; ++s) most = std::max(most, scores[s]);
+    for (size_t s = 0; s < positions; ++s) scores[s] = exponential(scores[s] - most);
+    for (size_t s = 0; s < positions; ++s) sum += scores[s];
+    for (size_t s = 0; s < positions; ++s) scores[s] = rounded(scores[s] / sum);
+}
+
 // out[h][i] += sum over s of shares[h][s] * values[s][i] of h; shares of a head are `positions` apart.
 ZIPMOE_CLONES
 void mix(const float* shares, size_t positions, const Heads& heads, const Stretch& values, size_t width, float* out) {
@@ -104,13 +116,7 @@ void attend_heads(const uint16_t* query, const Cache& cache, const int32_t* page
     each_page(pages, cache.page, positions, keys, stride, first, [&](size_t from, const Stretch& rows) {
         products(wide.data(), heads, width, rows, scores.data() + from, positions);
     });
-    for (size_t h = 0; h < heads.count; ++h) {
-        float* const score = scores.data() + h * positions;
-        float most = -INFINITY, sum = 0;
-        for (size_t s = 0; s < positions; ++s) most = std::max(most, score[s] = rounded(rounded(score[s]) * scale));
-        for (size_t s = 0; s < positions; ++s) sum += score[s] = std::exp(score[s] - most);
-        for (size_t s = 0; s < positions; ++s) score[s] = rounded(score[s] / sum);
-    }
+    for (size_t h = 0; h < heads.count; ++h) softmax(scores.data() + h * positions, positions, scale);
     each_page(pages, cache.page, positions, values, value_stride, first, [&](size_t from, const Stretch& rows) {
         mix(scores.data() + from, positions, heads, rows, value_width, sums.data());
     });

@@ -59,7 +59,7 @@ public:
     template <typename Level>
     ZIPMOE_INLINE const uint8_t* next(size_t n) {
         thread_local std::vector<uint8_t> memory;
-        constexpr size_t kMostBlock = Form3::kWeights, kLine = 64;
+        constexpr size_t kMostBlock = Form3::kWeights;
         // Blocks are expanded whole, so what is wanted may begin in one and end in another; each begins a cache line.
         if (memory.size() < n + 2 * kMostBlock + kLine) memory.resize(n + 2 * kMostBlock + kLine);
         uint8_t* const lines = memory.data() + (-reinterpret_cast<uintptr_t>(memory.data()) & (kLine - 1));
@@ -86,6 +86,8 @@ public:
     ZIPMOE_INLINE size_t bits() const { return bits_; }
 
 private:
+    static constexpr size_t kLine = 64;
+
     // Weights [from, to) of a chunk to `out`, and what is in front of and behind them in their blocks there.
     template <typename Level, typename Form>
     ZIPMOE_INLINE static void expand(const Chunk& chunk, size_t from, size_t to, uint8_t* out) {
@@ -101,7 +103,7 @@ private:
             for (; block < last; ++block, out += Form::kWeights) {
                 const uint8_t* const codes = chunk.codes + block * Form::kBytes;
                 if constexpr (Level::kAsksAsItExpands)
-                    for (size_t i = 0; i < Form::kBytes; i += 64) __builtin_prefetch(codes + ahead + i, 0, 3);
+                    for (size_t i = 0; i < Form::kBytes; i += kLine) __builtin_prefetch(codes + ahead + i, 0, 3);
                 expand_block<Level>(Form{}, codes, of, out);
             }
         }
@@ -113,7 +115,11 @@ private:
             position_ = from / kPage * kPage;
             while (position_ < from) position_ += (++escape_)->distance;
         }
+        const Escape* const first = escape_;
         for (; position_ < to; position_ += (++escape_)->distance) out[position_ - from] = escape_->turned;
+        // As many as now will be wanted next, and too much later for the hardware to see that they are a stream.
+        for (const Escape* next = escape_; next <= escape_ + (escape_ - first); next += kLine / sizeof(Escape))
+            __builtin_prefetch(next, 0, 3);
     }
 
     const Run& run_;
