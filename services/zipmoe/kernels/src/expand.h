@@ -61,8 +61,8 @@ public:
         thread_local std::vector<uint8_t> memory;
         constexpr size_t kMostBlock = Form3::kWeights;
         // Blocks are expanded whole, so what is wanted may begin in one and end in another; each begins a cache line.
-        if (memory.size() < n + 2 * kMostBlock + kLine) memory.resize(n + 2 * kMostBlock + kLine);
-        uint8_t* const lines = memory.data() + (-reinterpret_cast<uintptr_t>(memory.data()) & (kLine - 1));
+        if (memory.size() < n + 2 * kMostBlock + kLineOfBytes) memory.resize(n + 2 * kMostBlock + kLineOfBytes);
+        uint8_t* const lines = memory.data() + (-reinterpret_cast<uintptr_t>(memory.data()) & (kLineOfBytes - 1));
         uint8_t* const out = lines + at_ % kMostBlock;
         for (size_t done = 0; done < n;) {
             const Chunk& chunk = run_.chunks[at_ / kChunk];
@@ -86,8 +86,6 @@ public:
     ZIPMOE_INLINE size_t bits() const { return bits_; }
 
 private:
-    static constexpr size_t kLine = 64;
-
     // Weights [from, to) of a chunk to `out`, and what is in front of and behind them in their blocks there.
     template <typename Level, typename Form>
     ZIPMOE_INLINE static void expand(const Chunk& chunk, size_t from, size_t to, uint8_t* out) {
@@ -103,7 +101,7 @@ private:
             for (; block < last; ++block, out += Form::kWeights) {
                 const uint8_t* const codes = chunk.codes + block * Form::kBytes;
                 if constexpr (Level::kAsksAsItExpands)
-                    for (size_t i = 0; i < Form::kBytes; i += kLine) __builtin_prefetch(codes + ahead + i, 0, 3);
+                    for (size_t i = 0; i < Form::kBytes; i += kLineOfBytes) Level::ask_codes(codes + ahead + i);
                 expand_block<Level>(Form{}, codes, of, out);
             }
         }
@@ -116,10 +114,19 @@ private:
             while (position_ < from) position_ += (++escape_)->distance;
         }
         const Escape* const first = escape_;
-        for (; position_ < to; position_ += (++escape_)->distance) out[position_ - from] = escape_->turned;
+        constexpr size_t kUnchecked = 4;
+        while (position_ + kUnchecked * kFarthest < to) {
+            repeat<kUnchecked>([&](auto) ZIPMOE_INLINED { put(out - from); });
+        }
+        while (position_ < to) put(out - from);
         // As many as now will be wanted next, and too much later for the hardware to see that they are a stream.
-        for (const Escape* next = escape_; next <= escape_ + (escape_ - first); next += kLine / sizeof(Escape))
+        for (const Escape* next = escape_; next <= escape_ + (escape_ - first); next += kLineOfBytes / sizeof(Escape))
             __builtin_prefetch(next, 0, 3);
+    }
+
+    ZIPMOE_INLINE void put(uint8_t* chunk) {
+        chunk[position_] = escape_->turned;
+        position_ += (++escape_)->distance;
     }
 
     const Run& run_;

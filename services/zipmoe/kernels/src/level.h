@@ -8,6 +8,8 @@
 
 namespace zipmoe {
 
+constexpr size_t kLineOfBytes = 64;
+
 // A level is a kind of processor: how wide its registers are, how many sums they hold at once, and how a group of weights
 // comes into them, as words or packed. Weights are always taken a group at a time; a level may have their words in an order
 // of its own, and says where each column goes.
@@ -170,6 +172,7 @@ struct Bf16 : Registers<64> {
     using Group = Words[kCount];
     // Into the nearest cache: half as wide, activations leave room there.
     ZIPMOE_INLINE static void ask(const uint8_t* line) { __builtin_prefetch(line, 0, 0); }
+    ZIPMOE_INLINE static void ask_codes(const uint8_t* line) { __builtin_prefetch(line, 0, 3); }
     static constexpr bool kAsksAsItExpands = true;
     typedef uint64_t Quads __attribute__((vector_size(kWidth)));
 
@@ -194,6 +197,7 @@ struct Bf16 : Registers<64> {
         Bytes a, b;
         std::memcpy(&a, sign_mantissa, sizeof a);
         std::memcpy(&b, turned, sizeof b);
+        asm("" : "+v"(a), "+v"(b));  // each is read twice, and need not be loaded twice
         const Bytes before = a, top = Bytes{} + 0x80;
         // As Registers::join does, an instruction each: the other's bit where the mask has one.
         asm("vpternlogq $0xd8, %2, %1, %0" : "+v"(a) : "v"(b), "v"(top));
@@ -219,12 +223,21 @@ struct Bf16 : Registers<64> {
         }
     };
 };
+
+// A Zen 4. What is asked for into its nearest cache holds up what is loaded there; and that is so small that with more
+// tokens their activations do not stay in it, row after row.
+struct Bf16Far : Bf16 {
+    static constexpr size_t kFew = 6;
+    ZIPMOE_INLINE static void ask(const uint8_t* line) { __builtin_prefetch(line, 0, 2); }
+    ZIPMOE_INLINE static void ask_codes(const uint8_t* line) { ask(line); }
+};
 #endif
 
 // Act::run<Level>, built for each level; never as a part of its caller, so that it has the registers for itself.
 template <typename Act, typename... Arguments>
 struct Builds {
 #if ZIPMOE_LEVELS
+    ZIPMOE_BF16 ZIPMOE_ALONE static void bf16_far(Arguments... arguments) { Act::template run<Bf16Far>(arguments...); }
     ZIPMOE_BF16 ZIPMOE_ALONE static void bf16(Arguments... arguments) { Act::template run<Bf16>(arguments...); }
     ZIPMOE_AVX512 ZIPMOE_ALONE static void avx512(Arguments... arguments) { Act::template run<Avx512>(arguments...); }
     ZIPMOE_AVX2 ZIPMOE_ALONE static void avx2(Arguments... arguments) { Act::template run<Avx2>(arguments...); }
@@ -234,6 +247,7 @@ struct Builds {
     template <typename Level>
     static constexpr auto at() {
 #if ZIPMOE_LEVELS
+        if constexpr (std::is_same_v<Level, Bf16Far>) return bf16_far;
         if constexpr (std::is_same_v<Level, Bf16>) return bf16;
         if constexpr (std::is_same_v<Level, Avx512>) return avx512;
         if constexpr (std::is_same_v<Level, Avx2>) return avx2;
@@ -249,7 +263,7 @@ auto fastest(void (*)(Arguments...)) {
 #if ZIPMOE_LEVELS
     // Intel's take as long for a register of BF16 as for five of FP32 (Emerald Rapids: 1.2 ns, 0.25 ns).
     if (__builtin_cpu_is("amd") && __builtin_cpu_supports("x86-64-v4") && __builtin_cpu_supports("avx512bf16"))
-        return Build::bf16;
+        return __builtin_cpu_is("amdfam19h") ? Build::bf16_far : Build::bf16;  // of that family only Zen 4 multiplies BF16
     if (__builtin_cpu_supports("x86-64-v4")) return Build::avx512;
     if (__builtin_cpu_supports("x86-64-v3")) return Build::avx2;
 #endif

@@ -14,7 +14,6 @@ namespace {
 
 constexpr char kMagic[4] = {'Z', 'P', 'K', 1};
 constexpr size_t kLine = 64;
-constexpr size_t kFarthest = 255;
 
 constexpr size_t up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
 

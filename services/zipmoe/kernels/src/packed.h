@@ -35,6 +35,8 @@ struct Head {
 };
 static_assert(sizeof(Head) == 64);
 
+constexpr size_t kFarthest = 255;  // that an escape is from the one before
+
 struct Escape {
     uint8_t distance;  // in weights, from the escape before
     uint8_t turned;    // the exponent, as level.h has it

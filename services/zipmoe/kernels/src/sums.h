@@ -90,7 +90,6 @@ ZIPMOE_INLINE float total(const Floats& sums) {
 
 // What a core reads soon, asked for early and evenly, because a row is too short for the hardware to learn its stream, and
 // few reads can be under way at once. Of weights that lie in several streams, so many bits of each in every one.
-constexpr size_t kLineOfBytes = 64;
 template <size_t kStreams>
 struct Soon {
     const uint8_t* streams[kStreams];
