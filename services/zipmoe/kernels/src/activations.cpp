@@ -28,6 +28,11 @@ float sum_of_squares(const uint16_t* x, size_t n) {
 }  // namespace
 
 ZIPMOE_CLONES
+void narrow(const float* sums, size_t n, uint16_t* out) {
+    for (size_t i = 0; i < n; ++i) out[i] = narrow(sums[i]);
+}
+
+ZIPMOE_CLONES
 void gate(const float* gates, const float* ups, size_t n, uint16_t* out) {
     for (size_t i = 0; i < n; ++i) {
         const float x = rounded(gates[i]);

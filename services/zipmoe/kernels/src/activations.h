@@ -16,6 +16,9 @@ void norm(const uint16_t* x, size_t rows, size_t width, const uint16_t* weight, 
 // `width`, cosines and sines are [rows, width].
 void rotate(uint16_t* x, size_t rows, size_t heads, size_t width, const uint16_t* cosines, const uint16_t* sines);
 
+// The words of n sums.
+void narrow(const float* sums, size_t n, uint16_t* out);
+
 // out = silu(gate) * up, of n sums; the words of each, of the silu and of the product.
 void gate(const float* gates, const float* ups, size_t n, uint16_t* out);
 

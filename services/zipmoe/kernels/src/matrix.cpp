@@ -1,10 +1,10 @@
 #include "matrix.h"
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "activations.h"
-#include "bf16.h"
 #include "dots.h"
 #include "dots_packed.h"
 #include "operand.h"
@@ -20,9 +20,25 @@ constexpr size_t kTile = 128;
 // Rows that one thread takes at least: few, so that none waits long for the last.
 constexpr size_t kShare = 16;
 
-Operand operand(Matrix x) {
-    Operand made(x.rows, x.columns);
-    for (size_t t = 0; t < x.rows; ++t) made.put(t, 0, x.words + t * x.columns, x.columns);
+// Rows of activations for which another thread is worth waking.
+constexpr size_t kWorthSharing = 32;
+
+std::vector<Operand> operands(const std::vector<Selection>& each, size_t threads) {
+    std::vector<Operand> made;
+    std::vector<size_t> ends;
+    for (const Selection& x : each) {
+        made.emplace_back(x.rows, x.all.columns);
+        ends.push_back((ends.empty() ? 0 : ends.back()) + x.rows);
+    }
+    const size_t rows = ends.back();
+    ThreadPool::instance().run(rows, rows < kWorthSharing ? 1 : threads, [&](size_t at, size_t last) {
+        auto of = static_cast<size_t>(std::upper_bound(ends.begin(), ends.end(), at) - ends.begin());
+        for (; at < last; ++at) {
+            while (at == ends[of]) ++of;
+            const size_t row = at - (of ? ends[of - 1] : 0);
+            made[of].put(row, 0, each[of].row(row), each[of].all.columns);
+        }
+    });
     return made;
 }
 
@@ -67,13 +83,13 @@ void multiply_tile(const Operand& x, size_t tokens, const Weight& weight, size_t
     sums.resize(tokens * kTile);
     tile(weight, row, rows, x, tokens, sums.data());
     for (size_t t = 0; t < tokens; ++t)
-        for (size_t r = 0; r < rows; ++r) out[t * weight.rows + row + r] = narrow(sums[t * kTile + r]);
+        narrow(&sums[t * kTile], rows, out + t * weight.rows + row);
 }
 
 template <typename Weight>
 void multiply(Matrix x, const std::vector<Product<Weight>>& products, size_t threads) {
     if (products.empty()) return;
-    const Operand taken = operand(x);
+    const Operand taken = std::move(operands({x}, threads).front());
     std::vector<size_t> each;
     for (const auto& product : products) each.push_back(product.weight.rows);
     for_tiles(each, threads, [&](size_t p, size_t row, size_t rows) {
@@ -99,14 +115,16 @@ void gate_tile(const Operand& x, size_t tokens, const Expert<Weight>& expert, si
 template <typename Weight>
 void feed_forward_all(const std::vector<Expert<Weight>>& experts, size_t threads) {
     if (experts.empty()) return;
-    std::vector<Operand> taken, gated;
+    std::vector<Selection> x;
+    std::vector<Operand> gated;
     std::vector<size_t> inner, hidden;
     for (const auto& expert : experts) {
-        taken.push_back(operand(expert.x));
+        x.push_back(expert.x);
         gated.emplace_back(expert.x.rows, expert.down.columns);
         inner.push_back(expert.down.columns);
         hidden.push_back(expert.down.rows);
     }
+    const std::vector<Operand> taken = operands(x, threads);
     for_tiles(inner, threads, [&](size_t e, size_t row, size_t rows) {
         gate_tile(taken[e], experts[e].x.rows, experts[e], row, rows, gated[e]);
     });

@@ -15,6 +15,17 @@ struct Matrix {
     size_t columns;
 };
 
+// Rows of a matrix: all of them, or those that are named.
+struct Selection {
+    Matrix all;
+    size_t rows;
+    const size_t* named;
+
+    Selection(Matrix all) : all(all), rows(all.rows), named(nullptr) {}
+    Selection(Matrix all, const size_t* named, size_t rows) : all(all), rows(rows), named(named) {}
+    const uint16_t* row(size_t r) const { return all.words + (named ? named[r] : r) * all.columns; }
+};
+
 // `rows` rows of `columns` packed weights, from weight `first` of a run on.
 struct PackedMatrix {
     Run run;
@@ -42,7 +53,7 @@ void linears(Matrix x, const std::vector<Product<PackedMatrix>>& products, size_
 // gate's rows first, down [H, I]. Rounded to BF16 after gate, up, silu, their product and down, as transformers does.
 template <typename Weight>
 struct Expert {
-    Matrix x;
+    Selection x;
     Weight gate_up;
     Weight down;
     uint16_t* out;

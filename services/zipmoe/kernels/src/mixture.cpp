@@ -15,22 +15,21 @@ void mixture(Matrix x, const Choice& choice, const std::vector<ExpertWeights>& e
     std::iota(order.begin(), order.end(), size_t{0});
     std::stable_sort(order.begin(), order.end(),
                      [&](size_t one, size_t other) { return choice.experts[one] < choice.experts[other]; });
-    thread_local std::vector<uint16_t> taken, made;
-    taken.resize(count * hidden);
+    thread_local std::vector<uint16_t> made;
     made.resize(count * hidden);
+    std::vector<size_t> tokens(count);
     std::vector<Expert<PackedMatrix>> work;
     std::vector<std::vector<size_t>> of_token(x.rows);  // where in the order its choices are
     for (size_t at = 0; at < count; ++at) {
-        const size_t token = order[at] / choice.k;
-        of_token[token].push_back(at);
-        std::copy_n(x.words + token * hidden, hidden, &taken[at * hidden]);
+        tokens[at] = order[at] / choice.k;
+        of_token[tokens[at]].push_back(at);
         const int64_t expert = choice.experts[order[at]];
         if (at && expert == choice.experts[order[at - 1]]) {
             ++work.back().x.rows;
             continue;
         }
         const ExpertWeights& weights = experts[static_cast<size_t>(expert)];
-        work.push_back({{&taken[at * hidden], 1, hidden}, weights.gate_up, weights.down, &made[at * hidden]});
+        work.push_back({{x, &tokens[at], 1}, weights.gate_up, weights.down, &made[at * hidden]});
     }
     feed_forward(work, threads);
     const uint16_t* const outputs = made.data();

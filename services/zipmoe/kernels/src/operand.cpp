@@ -1,5 +1,7 @@
 #include "operand.h"
 
+#include <cstring>
+
 #include "bf16.h"
 #include "level.h"
 
@@ -49,12 +51,16 @@ size_t bytes_of_a_number() {
 }  // namespace
 
 Operand::Operand(size_t tokens, size_t columns)
-    : stride_(whole_groups(columns) * bytes_of_a_number() / sizeof(Line)), lines_(tokens * stride_) {}
+    : stride_(whole_groups(columns) * bytes_of_a_number() / sizeof(Line)),
+      lines_(std::make_unique_for_overwrite<Line[]>(tokens * stride_)) {
+    const size_t group = stride_ - whole_groups(columns - columns % 64) * bytes_of_a_number() / sizeof(Line);
+    for (size_t t = 0; t < tokens; ++t) std::memset(&lines_[(t + 1) * stride_ - group], 0, group * sizeof(Line));
+}
 
 void Operand::put(size_t token, size_t first, const uint16_t* words, size_t count) {
     static const auto best =
         fastest<Put>(static_cast<void (*)(void*, size_t, const uint16_t*, size_t)>(nullptr));
-    best(lines_.data() + token * stride_, first, words, count);
+    best(&lines_[token * stride_], first, words, count);
 }
 
 }  // namespace zipmoe

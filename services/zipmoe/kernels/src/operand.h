@@ -2,7 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <vector>
+#include <memory>
 
 namespace zipmoe {
 
@@ -19,14 +19,14 @@ public:
     void put(size_t token, size_t first, const uint16_t* words, size_t count);
 
     // Rows from a token on, as `dots` takes them.
-    const void* from(size_t token) const { return lines_.data() + token * stride_; }
+    const void* from(size_t token) const { return &lines_[token * stride_]; }
 
 private:
     struct alignas(64) Line {
         uint8_t bytes[64];
     };
     size_t stride_;  // lines of a row
-    std::vector<Line> lines_;
+    std::unique_ptr<Line[]> lines_;
 };
 
 }  // namespace zipmoe
