@@ -100,3 +100,20 @@ def test_says_what_does_not_fit() -> None:
     ):
         with pytest.raises(ValueError, match=match):
             kernels.expert(*wrong, 1)
+
+
+def test_silu_of_every_normal_word_is_that_of_torch() -> None:
+    words = np.arange(1 << 16, dtype=np.uint16)
+    exponents = words >> 7 & 0xFF
+    words = words[(exponents != 0) & (exponents != 0xFF)]
+    one = np.uint16(0x3F80)
+    x = np.stack([words, np.full_like(words, one)], axis=1)
+    # The gate takes what is in front, up the one behind it; of what comes out, the first number is looked at.
+    gate_up, down = np.array([[one, 0], [0, one]], np.uint16), np.array([[one], [0]], np.uint16)
+    out = np.empty_like(x)
+    kernels.expert(x, gate_up, down, out, 2)
+    expected = silu(torch.from_numpy(words).view(torch.bfloat16)).view(torch.uint16).numpy()
+    # A result that is subnormal is zero to a processor that multiplies BF16.
+    normal = (expected >> 7 & 0xFF) != 0
+    assert normal.sum() > 40_000
+    assert np.array_equal(out[normal, 0], expected[normal])

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from tests.kernels.matrices import bf16, float64, random_matrix
 from zipmoe import kernels
 
-# The kernel has another way for more than 2 or 10 tokens, and beyond 96 of them takes a part at a time; and 512 columns
-# at a time in any case.
+# The kernel has another way for more than 2, 6 or 10 tokens, and beyond 96 of them takes a part at a time; and 1024 or
+# 2048 columns at a time in any case.
 sizes = st.tuples(
     st.one_of(st.integers(1, 13), st.integers(95, 98)),
     st.one_of(st.integers(1, 200), st.integers(510, 580), st.sampled_from([1024, 2047, 2048, 2049, 4130])),

@@ -13,7 +13,7 @@ from zipmoe.kernels import Packed
 
 bits = st.sampled_from(BITS)
 # Groups of 32 and of 64 are multiplied as they are; what is left of a row must give the same bits another way. So must
-# columns behind the first 512, whose sums are put aside in between, and tokens behind the first 96.
+# columns behind the first 1024 or 2048, whose sums are put aside in between, and tokens behind the first 96.
 columns = st.one_of(st.integers(1, 300), st.sampled_from([128, 256, 384, 512, 544, 768, 1408, 2048, 2080, 4100]))
 
 

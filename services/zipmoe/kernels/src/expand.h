@@ -101,7 +101,7 @@ private:
             for (; block < last; ++block, out += Form::kWeights) {
                 const uint8_t* const codes = chunk.codes + block * Form::kBytes;
                 if constexpr (Level::kAsksAsItExpands)
-                    for (size_t i = 0; i < Form::kBytes; i += kLineOfBytes) Level::ask_codes(codes + ahead + i);
+                    for (size_t i = 0; i < Form::kBytes; i += kLineOfBytes) Level::ask_near(codes + ahead + i);
                 expand_block<Level>(Form{}, codes, of, out);
             }
         }

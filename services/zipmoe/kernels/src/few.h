@@ -25,8 +25,8 @@ ZIPMOE_INLINE void rows_of_few(const Source& source, size_t row, size_t columns,
     const auto whole = [&](size_t k) ZIPMOE_INLINED {
         step(k, [&](size_t r, typename Level::Group& group) ZIPMOE_INLINED { source.load(r, k, group); });
     };
-    for (size_t first = 0; first < columns; first += kDepth) {
-        const size_t end = std::min(first + kDepth, columns);
+    for (size_t first = 0; first < columns; first += kDepth<Level>) {
+        const size_t end = std::min(first + kDepth<Level>, columns);
         size_t k = first;
         for (; k + kStep <= end; k += kStep) {
             repeat<kRows>([&](auto i) ZIPMOE_INLINED {

@@ -42,6 +42,8 @@ struct Registers {
     // Into the second cache: in the first it would push out activations.
     ZIPMOE_INLINE static void ask(const uint8_t* line) { __builtin_prefetch(line, 0, 2); }
     static constexpr bool kAsksAsItExpands = false;
+    // Into the first all the same: little, and read once.
+    ZIPMOE_INLINE static void ask_near(const uint8_t* line) { __builtin_prefetch(line, 0, 3); }
     // Tokens for which words need not be made before, as they are used in the registers where they are made.
     static constexpr size_t kFew = 2;
     // With those, rows of a band that come side by side: each activation that is loaded serves them all.
@@ -172,7 +174,6 @@ struct Bf16 : Registers<64> {
     using Group = Words[kCount];
     // Into the nearest cache: half as wide, activations leave room there.
     ZIPMOE_INLINE static void ask(const uint8_t* line) { __builtin_prefetch(line, 0, 0); }
-    ZIPMOE_INLINE static void ask_codes(const uint8_t* line) { __builtin_prefetch(line, 0, 3); }
     static constexpr bool kAsksAsItExpands = true;
     typedef uint64_t Quads __attribute__((vector_size(kWidth)));
 
@@ -229,7 +230,7 @@ struct Bf16 : Registers<64> {
 struct Bf16Far : Bf16 {
     static constexpr size_t kFew = 6;
     ZIPMOE_INLINE static void ask(const uint8_t* line) { __builtin_prefetch(line, 0, 2); }
-    ZIPMOE_INLINE static void ask_codes(const uint8_t* line) { ask(line); }
+    ZIPMOE_INLINE static void ask_near(const uint8_t* line) { ask(line); }
 };
 #endif
 

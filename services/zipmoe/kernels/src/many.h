@@ -73,12 +73,12 @@ ZIPMOE_INLINE void band_of_many(const Source& source, size_t rows, size_t column
                                 size_t tokens, float* out, size_t stride) {
     constexpr size_t kGroup = Level::kGroup;
     thread_local std::vector<float> sums;
-    alignas(64) uint16_t words[kBand * kDepth];
+    alignas(64) uint16_t words[kBand * kDepth<Level>];
     const size_t width = whole_groups(columns), filled = (columns + kGroup - 1) / kGroup * kGroup;
     sums.resize(std::max(sums.size(), kBand * tokens * Level::kLanes));
     if (filled == 0) std::fill(sums.begin(), sums.end(), 0.0f);
-    for (size_t first = 0; first < filled; first += kDepth) {
-        const size_t count = std::min(kDepth, filled - first), end = std::min(first + count, columns);
+    for (size_t first = 0; first < filled; first += kDepth<Level>) {
+        const size_t count = std::min(kDepth<Level>, filled - first), end = std::min(first + count, columns);
         for (size_t r = 0; r < rows; ++r) {
             uint16_t* to = words + r * count;
             typename Level::Group group;

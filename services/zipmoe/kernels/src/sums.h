@@ -18,8 +18,10 @@ using Chains = Sums<Level, kRows, kTokens>[Level::kChains];
 // Rows that are multiplied together, and with many tokens side by side: each activation that is loaded serves them all.
 constexpr size_t kBand = 4;
 
-// Columns after which chains become one. The words of so many, of a band, stay in the nearest cache.
-constexpr size_t kDepth = 512;
+// Columns after which chains become one. Activations of so many, of a few tokens, stay in the nearest cache, and so do a
+// band's words.
+template <typename Level>
+constexpr size_t kDepth = 4096 / sizeof(typename Level::Activation);
 
 template <typename Level, size_t kRows, size_t kTokens>
 ZIPMOE_INLINE void fold(Chains<Level, kRows, kTokens>& sums) {
