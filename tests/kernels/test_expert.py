@@ -117,3 +117,10 @@ def test_silu_of_every_normal_word_is_that_of_torch() -> None:
     normal = (expected >> 7 & 0xFF) != 0
     assert normal.sum() > 40_000
     assert np.array_equal(out[normal, 0], expected[normal])
+
+
+def test_what_is_not_a_number_stays_so() -> None:
+    words = np.arange(1 << 16, dtype=np.uint16)
+    words = words[np.isnan(torch.from_numpy(words).view(torch.bfloat16).float().numpy())]
+    x, one = words[:, None], np.array([[0x3F80]], np.uint16)
+    assert (expert(x, np.concatenate((one, one)), one) == 0x7FC0).all()

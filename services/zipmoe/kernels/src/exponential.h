@@ -15,8 +15,8 @@ ZIPMOE_INLINE float exponential(float x) {
     // No larger than 104, on either side; a NaN stays one.
     constexpr auto kMost = std::bit_cast<uint32_t>(104.0f);
     const auto bits = std::bit_cast<uint32_t>(x);
-    const uint32_t size = bits & kSize, beyond = above(size, kMost) & ~above(size, kInfinity);
-    const auto within = std::bit_cast<float>((bits & ~(kSize & beyond)) | (kMost & beyond));
+    const uint32_t size = bits & kWithoutSign, beyond = above(size, kMost) & ~above(size, kInfinity);
+    const auto within = std::bit_cast<float>((bits & ~(kWithoutSign & beyond)) | (kMost & beyond));
     const float shifted = within * 1.44269504f + kShift;
     const int32_t n = std::bit_cast<int32_t>(shifted) - std::bit_cast<int32_t>(kShift);
     const float whole = shifted - kShift, left = within - whole * 0.693359375f + whole * 2.12194440e-4f;
